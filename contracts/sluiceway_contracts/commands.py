@@ -1,0 +1,213 @@
+"""Commands: what an application asks a gateway or the dispatcher to do. A command asks, it never tells.
+
+What becomes of a command is on the stream, with the command's id as `causationid`. Types reserved for later versions:
+control.take|pass|release, conversation.assign|label, note.add, agent.set, feedback.ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from .messages import MessageRef, Party, Visibility
+from .parts import AnyPart
+from .values import AddressUri, Base, Channel, Id, Time
+
+
+class CommandData(Base, frozen=True, kw_only=True):
+    """What every command's `data` derives from; `type` is the command type."""
+
+    type: ClassVar[str]
+
+
+class MessageSend(CommandData, frozen=True, kw_only=True):
+    """Send a message, to a conversation or to addresses.
+
+    `message_id` becomes the id of the message and is the idempotency key: the same one is never sent twice. Not sent by
+    `expires_at` (default: 72 h after the command) it is not sent at all. `not_before` is at most 6 d ahead. With
+    `if_last_inbound`, it is refused where the customer has written something newer than that message.
+    `overrides` replaces, by channel, what a channel should be given instead.
+    """
+
+    type: ClassVar[str] = "sluiceway.message.send"
+    message_id: Id
+    author: Party
+    parts: tuple[AnyPart, ...]
+    conversation_id: Id | None = None
+    to: tuple[AddressUri, ...] = ()
+    cc: tuple[AddressUri, ...] = ()
+    subject: str | None = None
+    visibility: Visibility = "private"
+    reply_to: MessageRef | None = None
+    expires_at: Time | None = None
+    not_before: Time | None = None
+    fallback_channels: tuple[Channel, ...] = ()
+    overrides: Mapping[str, Mapping[str, Any]] = {}
+    if_last_inbound: Id | None = None
+
+
+class MessageEdit(CommandData, frozen=True, kw_only=True):
+    """Replace the parts of a message of ours, where the channel can."""
+
+    type: ClassVar[str] = "sluiceway.message.edit"
+    message_id: Id
+    parts: tuple[AnyPart, ...]
+    author: Party | None = None
+
+
+class MessageDelete(CommandData, frozen=True, kw_only=True):
+    """Withdraw a message of ours, where the channel can."""
+
+    type: ClassVar[str] = "sluiceway.message.delete"
+    message_id: Id
+
+
+class MessageReact(CommandData, frozen=True, kw_only=True):
+    """Add or remove a reaction. `action` is add or remove."""
+
+    type: ClassVar[str] = "sluiceway.message.react"
+    target: MessageRef
+    emoji: str
+    action: str = "add"
+
+
+class MessageMarkSeen(CommandData, frozen=True, kw_only=True):
+    """Show the customer that their messages up to `target` were seen, where the channel can."""
+
+    type: ClassVar[str] = "sluiceway.message.mark_seen"
+    target: MessageRef
+
+
+class TypingSet(CommandData, frozen=True, kw_only=True):
+    """Show the customer that somebody is writing. `state` is started or stopped."""
+
+    type: ClassVar[str] = "sluiceway.typing.set"
+    state: str
+
+
+class CallRequest(CommandData, frozen=True, kw_only=True):
+    """Put a call to a customer into the queue."""
+
+    type: ClassVar[str] = "sluiceway.call.request"
+    call_id: Id
+    address: AddressUri | None = None
+    skill: str | None = None
+    not_before: Time | None = None
+
+
+class CallPlace(CommandData, frozen=True, kw_only=True):
+    """Place a call now, for this agent."""
+
+    type: ClassVar[str] = "sluiceway.call.place"
+    call_id: Id
+    agent_id: str | None = None
+
+
+class CallCancel(CommandData, frozen=True, kw_only=True):
+    """Take a call out of the queue, or hang up."""
+
+    type: ClassVar[str] = "sluiceway.call.cancel"
+    call_id: Id
+    reason: str | None = None
+
+
+class ConversationOpen(CommandData, frozen=True, kw_only=True):
+    """Open a conversation with the contact of an address."""
+
+    type: ClassVar[str] = "sluiceway.conversation.open"
+    address: AddressUri
+    conversation_id: Id | None = None
+
+
+class ConversationClose(CommandData, frozen=True, kw_only=True):
+    """Close a conversation."""
+
+    type: ClassVar[str] = "sluiceway.conversation.close"
+    conversation_id: Id
+    reason: str | None = None
+
+
+class ContactLink(CommandData, frozen=True, kw_only=True):
+    """Add an address to a contact, by a person's decision or with evidence."""
+
+    type: ClassVar[str] = "sluiceway.contact.link"
+    contact_id: Id
+    address: AddressUri
+    assurance: str = "agent"
+    evidence: str | None = None
+
+
+class ContactUnlink(CommandData, frozen=True, kw_only=True):
+    """Take an address from a contact."""
+
+    type: ClassVar[str] = "sluiceway.contact.unlink"
+    contact_id: Id
+    address: AddressUri
+
+
+class ContactMerge(CommandData, frozen=True, kw_only=True):
+    """Two contacts are one person: `from_id` becomes `into_id`."""
+
+    type: ClassVar[str] = "sluiceway.contact.merge"
+    from_id: Id
+    into_id: Id
+    evidence: str | None = None
+
+
+class ContactSplit(CommandData, frozen=True, kw_only=True):
+    """Take a merge back; `undo` is the one of `sluiceway.contact.merged`."""
+
+    type: ClassVar[str] = "sluiceway.contact.split"
+    contact_id: Id
+    undo: Id
+
+
+class ContactErase(CommandData, frozen=True, kw_only=True):
+    """Erase everything that is known of a contact."""
+
+    type: ClassVar[str] = "sluiceway.contact.erase"
+    contact_id: Id
+    reason: str | None = None
+
+
+class ConsentSet(CommandData, frozen=True, kw_only=True):
+    """Say that an address may, or may no longer, be written to. `state` is granted or revoked."""
+
+    type: ClassVar[str] = "sluiceway.consent.set"
+    address: AddressUri
+    state: str
+    channel: Channel | None = None
+    purpose: str = "all"
+    evidence: str | None = None
+
+
+class UnknownCommand(CommandData, frozen=True, kw_only=True):
+    """A command of a type that this reader does not know: `raw` is its data, as JSON gave it."""
+
+    type: ClassVar[str] = ""
+    raw: Any = None
+
+
+COMMANDS: Mapping[str, type[CommandData]] = {
+    data.type: data
+    for data in (
+        MessageSend,
+        MessageEdit,
+        MessageDelete,
+        MessageReact,
+        MessageMarkSeen,
+        TypingSet,
+        CallRequest,
+        CallPlace,
+        CallCancel,
+        ConversationOpen,
+        ConversationClose,
+        ContactLink,
+        ContactUnlink,
+        ContactMerge,
+        ContactSplit,
+        ContactErase,
+        ConsentSet,
+    )
+}
+"""The commands of this version, by type."""
