@@ -1,0 +1,277 @@
+"""What a gateway's author writes against: the gateway, its abilities, the facts it reports. Nothing here does I/O.
+
+A gateway is one channel by one provider, one class. Its methods are handed values and return values; core does all
+reading, writing, waiting and retrying. What a gateway can do is what it implements: `Webhook`, `Sender`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Mapping
+from typing import Any, ClassVar, Generic, TypeAlias
+
+from msgspec import Struct
+from typing_extensions import TypeVar
+
+from sluiceway_contracts import Error, MessageRef, Price, Referral
+from sluiceway_contracts.parts import AnyPart
+
+from . import errors as e
+from .wire import Request, Response
+
+T = TypeVar("T")
+
+Flow: TypeAlias = Generator[Request, Response, T]
+"""A conversation with a provider: it yields requests, is sent their responses, and returns its result.
+
+Core throws `Unreachable`, `Throttled` (HTTP 429) or `Ambiguous` into it where there is no response to send.
+"""
+
+
+class Secret:
+    """A value that no log shows. `reveal()` gives it to whoever needs it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A connection's settings, as `[connections.<name>]` gives them: derive from it, one field a setting.
+
+    Fields of type `Secret` are read from `env:NAME` or `file:PATH`. Give every base URL of the provider a setting.
+    """
+
+
+class Account(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One of our identities, as `[accounts.<name>]` gives it. Derive from it where the provider needs more."""
+
+    connection: str
+    tenant: str
+    address: str
+
+
+class Outcome(enum.StrEnum):
+    """What a provider's error means for a message; the value is the `code` of the contract's `Error`."""
+
+    RETRY = "throttled"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    OPTED_OUT = "opted_out"
+    WINDOW_CLOSED = "window_closed"
+    CREDENTIALS = "credentials_refused"
+
+
+class Fault(Struct, frozen=True):
+    """A row of a provider's error table: what the code means for a message, and in words."""
+
+    outcome: Outcome
+    text: str
+
+
+class Chars(Struct, frozen=True, tag="characters"):
+    """A limit in Unicode code points."""
+
+    limit: int
+
+    def length(self, text: str) -> int:
+        return len(text)
+
+
+class Capabilities(Struct, frozen=True, kw_only=True):
+    """What the channel takes: the text of one message, how many media a message, and which.
+
+    `media` maps media types (RFC 6838; `image/*` covers a family) to the largest size in bytes.
+    """
+
+    text: Chars
+    media: Mapping[str, int] = {}
+    media_count: int = 0
+
+
+class Fact(Struct, frozen=True, kw_only=True):
+    """Something that a delivery says.
+
+    `at` is our identity as the provider writes it: it finds the account. `key` is what makes this fact itself: the
+    same fact delivered again has the same key, another fact of the same kind never has.
+    """
+
+    at: str
+    key: str
+    occurred_at: datetime.datetime | None = None
+
+
+class Received(Fact, frozen=True, kw_only=True):
+    """A customer wrote. `sender` is an address URI. `echo` marks what we ourselves wrote elsewhere."""
+
+    sender: str
+    parts: tuple[AnyPart, ...]
+    name: str | None = None
+    lang: str | None = None
+    reply_to: MessageRef | None = None
+    referral: Referral | None = None
+    external_ids: tuple[str, ...] = ()
+    ext: Mapping[str, Any] = {}
+
+
+class Receipt(Fact, frozen=True, kw_only=True):
+    """What became of a message that we sent; `status` is a word of the contract. Order need not hold."""
+
+    external_id: str
+    status: str
+    error: Error | None = None
+    price: Price | None = None
+    segments: int | None = None
+
+
+class Consent(Fact, frozen=True, kw_only=True):
+    """A customer said stop or start: `state` is revoked or granted, `method` says how, `evidence` what they did."""
+
+    address: str
+    state: str
+    purpose: str = "all"
+    method: str = "keyword"
+    evidence: str | None = None
+
+
+class Unreadable(Fact, frozen=True, kw_only=True):
+    """One entry of a delivery that can't be read; it is parked with `raw`, and spoils only itself."""
+
+    raw: bytes
+    why: str
+
+
+AnyFact: TypeAlias = Received | Receipt | Consent | Unreadable
+
+
+class Intake(Struct, frozen=True, kw_only=True):
+    """What a delivery came to: facts, in order, and the reply that the provider wants once they are stored."""
+
+    facts: tuple[AnyFact, ...] = ()
+    reply: Response = Response()
+
+
+A = TypeVar("A", bound=Account, default=Account)
+
+
+class Outbound(Struct, Generic[A], frozen=True, kw_only=True):
+    """One message of the provider's to send: piece `piece` (from 1) of message `message_id`.
+
+    `recipient` is an address URI; `account` is the one to send from.
+    """
+
+    message_id: str
+    account: A
+    recipient: str
+    parts: tuple[AnyPart, ...]
+    piece: int = 1
+    reply_to: MessageRef | None = None
+
+
+class Sent(Struct, frozen=True, kw_only=True):
+    """The provider took it. `external_id` is what its receipts will call it."""
+
+    external_id: str
+    segments: int | None = None
+    price: Price | None = None
+
+
+C = TypeVar("C", bound=Settings)
+
+
+class Gateway(ABC, Generic[C, A]):
+    """One channel by one provider: `class TwilioSms(Gateway[Connection], Webhook, Sender)`.
+
+    An instance serves one connection. Give the account type too (`Gateway[Connection, Page]`) where accounts have
+    settings of their own.
+    """
+
+    channel: ClassVar[str]
+    capabilities: ClassVar[Capabilities]
+    errors: ClassVar[Mapping[str, Fault]] = {}
+    """The provider's error codes, as text."""
+    max_body_bytes: ClassVar[int] = 1 << 20
+    """A larger delivery is answered 413."""
+
+    settings_type: ClassVar[type[Settings]]
+    account_type: ClassVar[type[Account]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for base in getattr(cls, "__orig_bases__", ()):
+            if typing.get_origin(base) is Gateway:
+                arguments = typing.get_args(base)
+                cls.settings_type = arguments[0]
+                cls.account_type = arguments[1] if len(arguments) > 1 else Account
+
+    def __init__(self, settings: C, hook_url: str = "") -> None:
+        """`hook_url` is the public address of the connection's hook, without a trailing slash."""
+        self.settings = settings
+        self.hook_url = hook_url
+
+    def identity(self, account: A) -> str:
+        """How the provider writes this account in deliveries (`Fact.at`); the address without its scheme, usually."""
+        return account.address.partition(":")[2]
+
+    def error(self, provider_code: str, message: str = "") -> Error:
+        """The contract's error for a code of the provider's; one that no table knows is a failure."""
+        fault = self.errors.get(provider_code) or Fault(Outcome.FAILED, message or "the provider gave no reason")
+        return Error(
+            code=str(fault.outcome),
+            message=fault.text,
+            retryable=fault.outcome is Outcome.RETRY,
+            provider_code=provider_code,
+        )
+
+    def refusal(self, provider_code: str, message: str = "") -> e.SendError:
+        """The exception for a request that the provider refused with this code; one that no table knows is final."""
+        fault = self.errors.get(provider_code) or Fault(Outcome.REJECTED, message or "the provider gave no reason")
+        match fault.outcome:
+            case Outcome.RETRY:
+                return e.Throttled(fault.text)
+            case Outcome.OPTED_OUT:
+                return e.OptedOut(fault.text, provider_code)
+            case Outcome.WINDOW_CLOSED:
+                return e.WindowClosed(fault.text, provider_code)
+            case Outcome.CREDENTIALS:
+                return e.CredentialsRefused(fault.text, provider_code)
+            case Outcome.REJECTED | Outcome.FAILED:
+                return e.Rejected(fault.text, provider_code)
+
+
+class Webhook(ABC):
+    """The provider delivers to our hook."""
+
+    methods: ClassVar[frozenset[str]] = frozenset({"POST"})
+
+    @abstractmethod
+    def verify(self, request: Request) -> None:
+        """Return if the provider sent it; raise `Unverified` or `Malformed` otherwise."""
+
+    @abstractmethod
+    def receive(self, request: Request) -> Intake | Flow[Intake]:
+        """Read a delivery that `verify` passed. Raises `Malformed`, which parks it with its raw bytes."""
+
+
+class Sender(ABC):
+    """The provider takes messages by HTTP."""
+
+    @abstractmethod
+    def send(self, message: Outbound[Any]) -> Flow[Sent]:
+        """Send exactly one message of the provider's. Raises a `SendError`."""

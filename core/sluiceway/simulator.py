@@ -1,0 +1,54 @@
+"""A provider in miniature, for demonstrations and tests: what it would deliver, and how it would answer. No I/O.
+
+Core runs a simulator behind a real HTTP server; the gateway under test is pointed at it by its base-URL setting.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Generic
+
+from msgspec import Struct
+from typing_extensions import TypeVar
+
+from .gateway import Account, Settings
+from .wire import Request, Response
+
+
+class Later(Struct, frozen=True):
+    """A delivery that the provider makes by itself, `after_s` seconds after its answer."""
+
+    after_s: float
+    request: Request
+
+
+class Answer(Struct, frozen=True):
+    """What the provider answers, and what it delivers afterwards, in order."""
+
+    response: Response
+    later: tuple[Later, ...] = ()
+
+
+C = TypeVar("C", bound=Settings)
+A = TypeVar("A", bound=Account, default=Account)
+
+
+class Simulator(ABC, Generic[C, A]):
+    """One provider, as one connection sees it. `hook_url` is the gateway's public hook, `settings` its credentials."""
+
+    channel: ClassVar[str]
+
+    def __init__(self, settings: C, hook_url: str) -> None:
+        self.settings = settings
+        self.hook_url = hook_url
+
+    @abstractmethod
+    def deliver(self, account: A, sender: str, text: str) -> Request:
+        """The provider's signed delivery of a customer's text; `sender` is as the customer's device would write it."""
+
+    @abstractmethod
+    def answer(self, request: Request) -> Answer:
+        """The provider's answer to a request of the gateway's."""
+
+
+AnySimulator = Simulator[Any, Any]

@@ -1,0 +1,159 @@
+"""HTTP requests and responses as values, for gateways that do no I/O; nothing here opens a connection."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import Any, TypeVar
+from urllib.parse import unquote_plus, urlencode, urlsplit
+
+import msgspec
+
+from .errors import Malformed
+
+T = TypeVar("T")
+Basic = tuple[str, str]
+"""User and password of HTTP's Basic scheme (RFC 7617)."""
+
+MAX_FORM_FIELDS = 1000
+MAX_JSON_DEPTH = 64
+
+FORM = "application/x-www-form-urlencoded"
+JSON = "application/json"
+
+
+class Form(Mapping[str, str]):
+    """A decoded form. As a mapping it gives the first value of each name; `pairs` are all, in the order sent."""
+
+    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
+        self.pairs = tuple(pairs)
+        self._first = dict(reversed(self.pairs))
+
+    def __getitem__(self, name: str) -> str:
+        return self._first[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._first)
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    def required(self, name: str) -> str:
+        """The value of a field that must be there and not empty. Raises `Malformed`."""
+        value = self._first.get(name)
+        if not value:
+            raise Malformed(f"the field {name} is missing")
+        return value
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """An HTTP request: one that a provider made, or one for core to make.
+
+    `url` is absolute, and for a delivery the one that the provider called, whatever proxies stand between. `subpath` is
+    what follows the hook's name, without a leading slash. `headers` has lower-case names; the values of a repeated
+    header are joined by ", ". `repeatable` says that core may make this request again by itself.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = {}
+    body: bytes = b""
+    subpath: str = ""
+    repeatable: bool = False
+
+    @classmethod
+    def get(cls, url: str, *, basic: Basic | None = None, repeatable: bool = True) -> Request:
+        """A GET."""
+        return cls(method="GET", url=url, headers=_authorization(basic), repeatable=repeatable)
+
+    @classmethod
+    def post_form(
+        cls,
+        url: str,
+        fields: Iterable[tuple[str, str]],
+        *,
+        basic: Basic | None = None,
+        repeatable: bool = False,
+    ) -> Request:
+        """A POST of form fields, in order."""
+        headers = {"content-type": FORM, **_authorization(basic)}
+        return cls(
+            method="POST", url=url, headers=headers, body=urlencode(list(fields)).encode(), repeatable=repeatable
+        )
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.url.partition('?')[0]}>"
+
+    @cached_property
+    def content_type(self) -> str:
+        """The media type alone, in lower case."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @cached_property
+    def query(self) -> Form:
+        """The query's fields. Raises `Malformed`."""
+        return Form(_pairs(urlsplit(self.url).query))
+
+    @cached_property
+    def form(self) -> Form:
+        """The body as a form, in UTF-8. Raises `Malformed`."""
+        if self.content_type != FORM:
+            raise Malformed(f"the content type is {self.content_type[:80] or 'absent'}, expected {FORM}", 415)
+        try:
+            return Form(_pairs(self.body.decode("ascii")))
+        except UnicodeDecodeError as error:
+            raise Malformed("the form is not URL-encoded ASCII") from error
+
+    def json(self, type: type[T]) -> T:
+        """The body as JSON of this type. Raises `Malformed`."""
+        return read_json(self.body, type)
+
+
+class Response(msgspec.Struct, frozen=True, kw_only=True):
+    """An HTTP response: the provider's to us, or ours to the provider. `headers` has lower-case names."""
+
+    status: int = 200
+    headers: Mapping[str, str] = {}
+    body: bytes = b""
+
+    def json(self, type: type[T]) -> T:
+        """The body as JSON of this type. Raises `Malformed`."""
+        return read_json(self.body, type)
+
+    @classmethod
+    def of_json(cls, value: Any, status: int = 200) -> Response:
+        """A response with this value as JSON."""
+        return cls(status=status, headers={"content-type": JSON}, body=msgspec.json.encode(value))
+
+
+def read_json(data: bytes, type: type[T]) -> T:
+    """Decode JSON of this type. Raises `Malformed`, also for what is nested too deeply."""
+    try:
+        return msgspec.json.decode(data, type=type)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"the JSON can't be read: {error}") from error
+
+
+def _pairs(encoded: str) -> list[tuple[str, str]]:
+    if not encoded:
+        return []
+    if encoded.count("&") >= MAX_FORM_FIELDS:
+        raise Malformed(f"the form has more than {MAX_FORM_FIELDS} fields", 413)
+    pairs: list[tuple[str, str]] = []
+    try:
+        for field in encoded.split("&"):
+            name, _, value = field.partition("=")
+            if "%" in field or "+" in field:
+                name, value = unquote_plus(name, errors="strict"), unquote_plus(value, errors="strict")
+            if field:
+                pairs.append((name, value))
+    except UnicodeDecodeError as error:
+        raise Malformed("the form is not UTF-8") from error
+    return pairs
+
+
+def _authorization(basic: Basic | None) -> dict[str, str]:
+    if basic is None:
+        return {}
+    return {"authorization": "Basic " + base64.b64encode(f"{basic[0]}:{basic[1]}".encode()).decode()}
