@@ -33,7 +33,7 @@ _FORMS: dict[str, tuple[re.Pattern[str], str]] = {
     "tel": (re.compile(r"\+[1-9][0-9]{1,14}"), "write tel:+ and the number with its country code, at most 15 digits"),
     # RFC 6068 with one address, which is RFC 5321's mailbox without quoting, UTF-8 allowed (RFC 6531)
     "mailto": (
-        re.compile(r"[^\s@\"(),:;<>\[\\\]\x00-\x20\x7f]{1,64}@[^\s@\"(),:;<>\[\\\]/\x00-\x20\x7f]{1,255}"),
+        re.compile(r"[^\s@\"(),:;<>\[\\\]\x00-\x20\x7f]{1,64}@[^\s@\"(),:;<>\[\\\]/?#\x00-\x20\x7f]{1,255}"),
         "write mailto:name@domain",
     ),
     # digits as WhatsApp writes numbers, or a business-scoped user id such as US.13491208655302741918

@@ -114,6 +114,11 @@ class Command(Envelope, frozen=True, kw_only=True):
 
 
 class _Head(Envelope, frozen=True, kw_only=True):
+    specversion: Literal["1.0"]
+    id: Id
+    source: str
+    type: str
+    time: Time
     data: msgspec.Raw
 
 
@@ -135,8 +140,8 @@ def _decode(
         head = _head.decode(data)
     except (ValueError, RecursionError) as error:
         raise _undecodable(str(error), data) from error
-    if not (head.type and head.source):
-        raise Undecodable("a CloudEvent needs type and source", head.id, head.type or None)
+    if not (head.id and head.type and head.source):
+        raise Undecodable("a CloudEvent needs id, type and source", head.id or None, head.type or None)
     struct = known.get(head.type)
     try:
         body = unknown(raw=msgspec.json.decode(head.data)) if struct is None else _body(struct, head.data)
@@ -163,9 +168,12 @@ def _survivable(value: Any) -> Any:
 
 
 def _part(value: Any) -> Any:
-    if not isinstance(value, dict) or value.get("type") in parts.KNOWN:
+    if not isinstance(value, dict):
         return value
-    was = {"type": "unknown", "was": str(value.get("type")), "raw": value}
+    tag = value.get("type")
+    if not isinstance(tag, str) or tag in parts.KNOWN:
+        return value
+    was = {"type": "unknown", "was": tag, "raw": value}
     return was | {key: value[key] for key in ("id", "fallback") if isinstance(value.get(key), str)}
 
 

@@ -42,10 +42,11 @@ class Text(Part, frozen=True, kw_only=True, tag="text"):
 class Media(Part, frozen=True, kw_only=True, tag="media"):
     """A file, or a place for one that is still being fetched.
 
-    `kind` is image, video, audio, voice, file or sticker. `state` is pending, stored (then `ref` is there) or failed;
-    a `sluiceway.message.media` event tells when it changes. `mime` is a media type of RFC 6838. `width` and `height`
-    are in pixels. `content_id` is the RFC 2392 id by which HTML refers to it, `inline` says that it does. `url` is
-    where a command's media is to be taken from, https, in place of `ref`; events never carry it.
+    `kind` is image, video, audio, voice, file or sticker. `mime` is a media type of RFC 6838. `state` is pending,
+    stored (then `ref` is there), failed or remote: with the provider, at `url`; a `sluiceway.message.media` event tells
+    when it changes. `url` is where a command's media is to be taken from, or where the provider keeps remote media, for
+    as long as it does and for those who have its credentials. `width` and `height` are in pixels. `content_id` is the
+    RFC 2392 id by which HTML refers to it, `inline` says that it does.
     """
 
     kind: str
@@ -257,12 +258,16 @@ KNOWN: Mapping[str, type[Part]] = {str(part.__struct_config__.tag): part for par
 
 def complete(parts: Iterable[AnyPart]) -> tuple[AnyPart, ...]:
     """The parts with every `id` and `fallback` filled in; ids that are there, and differ, stay."""
+    parts = tuple(parts)
+    given = {part.id for part in parts}
     done: list[AnyPart] = []
     taken: set[str] = set()
     for number, part in enumerate(parts, 1):
-        id = part.id if part.id and part.id not in taken else str(number)
-        while id in taken:
-            id += "+"
+        id = part.id
+        if not id or id in taken:
+            id = str(number)
+            while id in given or id in taken:
+                id += "+"
         taken.add(id)
         if isinstance(part, Text):
             done.append(part if part.id == id else msgspec.structs.replace(part, id=id))

@@ -40,10 +40,17 @@ class Base(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def utc(moment: datetime.datetime) -> datetime.datetime:
-    """The same moment in UTC. Raises `ValueError` for a time without an offset: nobody can know which moment it is."""
+    """The same moment in UTC.
+
+    Raises `ValueError` for a time without an offset, as nobody can know which moment it is, and for one that UTC puts
+    before year 1 or after 9999.
+    """
     if moment.tzinfo is None:
         raise ValueError(f"the time {moment.isoformat()} has no offset; give it one, such as datetime.UTC")
-    return moment.astimezone(datetime.UTC)
+    try:
+        return moment.astimezone(datetime.UTC)
+    except OverflowError as error:
+        raise ValueError(f"the time {moment.isoformat()} is out of range in UTC") from error
 
 
 def now() -> datetime.datetime:

@@ -203,6 +203,8 @@ class Gateway(ABC, Generic[C, A]):
     """
 
     channel: ClassVar[str]
+    schemes: ClassVar[tuple[str, ...]]
+    """Schemes of the addresses that it sends to and receives from, such as `("tel",)`."""
     capabilities: ClassVar[Capabilities]
     errors: ClassVar[Mapping[str, Fault]] = {}
     """The provider's error codes, as text."""

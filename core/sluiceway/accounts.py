@@ -1,0 +1,97 @@
+"""The accounts that this process serves, found by the provider's name for them or by ours. Knows no messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from .bus.store import Bucket
+from .config import Config, Connection
+from .errors import ConfigError
+from .gateway import Account, Capabilities, Gateway
+
+
+class Served(Struct, frozen=True, kw_only=True):
+    """One account with the gateway that serves it. `name`, `tenant` and `channel` are subject tokens."""
+
+    name: str
+    channel: str
+    connection: str
+    account: Account
+    gateway: Gateway[Any, Any]
+
+    @property
+    def tenant(self) -> str:
+        return self.account.tenant
+
+
+class Notice(Struct, frozen=True, kw_only=True):
+    """What KV `…_ACCOUNTS` says of an account, for whoever routes commands."""
+
+    connection: str
+    gateway: str
+    address: str
+    capabilities: Capabilities
+    health: str = "healthy"
+
+
+class Accounts:
+    """Every account of this process's channels."""
+
+    def __init__(
+        self, connections: Mapping[str, Connection], accounts: Mapping[str, Account], base_url: str, file: str
+    ):
+        self.connections = connections
+        self.gateways: dict[str, Gateway[Any, Any]] = {
+            name: c.type(c.settings, f"{base_url}/hooks/{c.hook}") for name, c in connections.items()
+        }
+        self._by_identity: dict[tuple[str, str], Served] = {}
+        for name, account in accounts.items():
+            gateway = self.gateways[account.connection]
+            served = Served(
+                name=name, channel=gateway.channel, connection=account.connection, account=account, gateway=gateway
+            )
+            identity = (account.connection, gateway.identity(account))
+            if identity in self._by_identity:
+                twin = self._by_identity[identity].name
+                raise ConfigError(file, f"accounts.{name}.address", f"is the account {twin}'s too; remove one of them")
+            self._by_identity[identity] = served
+
+    def __iter__(self) -> Iterator[Served]:
+        return iter(self._by_identity.values())
+
+    def at(self, connection: str, identity: str) -> Served | None:
+        """The account that a connection's provider calls `identity`."""
+        return self._by_identity.get((connection, identity))
+
+    def tenant_of(self, connection: str) -> str:
+        """The tenant of all of a connection's accounts; `_` where they have several, or there are none."""
+        tenants = {s.tenant for s in self._by_identity.values() if s.connection == connection}
+        return tenants.pop() if len(tenants) == 1 else "_"
+
+    async def announce(self, bucket: Bucket[Notice]) -> None:
+        """Tell others which accounts are served here. Raises `Unavailable`."""
+        for served in self._by_identity.values():
+            notice = Notice(
+                connection=served.connection,
+                gateway=self.connections[served.connection].gateway,
+                address=served.account.address,
+                capabilities=served.gateway.capabilities,
+            )
+            await bucket.put(f"{served.tenant}.{served.channel}.{served.name}", notice)
+
+
+def of(config: Config, channels: Iterable[str] = ()) -> Accounts:
+    """The accounts of these channels, or of all. Raises `ConfigError`."""
+    connections = config.connections()
+    accounts = config.accounts(connections)
+    wanted = set(channels)
+    known = {c.type.channel for c in connections.values()}
+    if missing := wanted - known:
+        hint = f"it has {', '.join(sorted(known)) or 'none'}"
+        raise ConfigError(config.file, "connections", f"none is of the channel {', '.join(sorted(missing))}; {hint}")
+    chosen = {name: c for name, c in connections.items() if not wanted or c.type.channel in wanted}
+    mine = {name: a for name, a in accounts.items() if a.connection in chosen}
+    return Accounts(chosen, mine, config.core.http.base_url, config.file)

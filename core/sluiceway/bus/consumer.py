@@ -1,0 +1,211 @@
+"""A durable consumer that one process at a time is pinned to; whoever gets the pin starts again at the ack floor.
+
+nats-py has neither pinning nor the reset, so both are sent raw (nats-server 2.14 or newer). At most one of several
+replicas is given messages; the others wait. Whoever receives must skip what it has already done: after each new pin,
+everything that was not acknowledged comes again, in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import structlog
+from nats.aio.msg import Msg
+
+from ..errors import SluicewayError, Unavailable
+from .link import Link
+
+log = structlog.get_logger(__name__)
+
+GROUP = "g"
+PIN_TIMEOUT_S = 10
+PULL_EXPIRES_S = 5
+BATCH = 256
+ACK_WAIT_S = 35 * 60
+MAX_ACK_PENDING = 20_000
+RETRY_S = 0.25
+
+_WAITED = ("404", "408")
+_RECONNECTED = Msg(None, subject="reconnected")  # type: ignore[arg-type]  # belongs to no client
+
+
+class ConsumerError(SluicewayError):
+    """A consumer can't be made; the text is the server's."""
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """A message of a consumer. `epoch` tells under which pin it came: one of an older pin must not be acted upon."""
+
+    subject: str
+    data: bytes
+    epoch: int
+    _reply: str
+    _link: Link
+
+    async def ack(self) -> None:
+        """Tell the server that it is done. A lost acknowledgement only brings the message again."""
+        try:
+            await self._link.send(self._reply, b"+ACK")
+        except Unavailable:
+            log.info("consumer.ack_lost")
+
+
+class Consumer:
+    """`deliveries()` yields messages for as long as this process has the pin, and goes on when it gets it back."""
+
+    def __init__(self, link: Link, stream: str, durable: str, subject: str) -> None:
+        self.epoch = 0
+        self._link = link
+        self._stream = stream
+        self._durable = durable
+        self._subject = subject
+        self._pin = ""
+
+    async def create(self) -> None:
+        """Make the durable, or find it as it is. Raises `ConsumerError` or `Unavailable`."""
+        config = {
+            "durable_name": self._durable,
+            "filter_subject": self._subject,
+            "ack_policy": "explicit",
+            "ack_wait": ACK_WAIT_S * 10**9,
+            "max_ack_pending": MAX_ACK_PENDING,
+            "deliver_policy": "all",
+            "priority_policy": "pinned_client",
+            "priority_groups": [GROUP],
+            "priority_timeout": PIN_TIMEOUT_S * 10**9,
+        }
+        body = msgspec.json.encode({"stream_name": self._stream, "config": config})
+        await self._call(f"CONSUMER.CREATE.{self._stream}.{self._durable}.{self._subject}", body)
+
+    async def deliveries(self) -> AsyncIterator[Delivery]:
+        """Messages, in order. Ends only by cancellation; while NATS is away it waits."""
+        while True:
+            try:
+                if not self._pin:
+                    await self._wait_for_pin()
+                await self._start_over()
+                async for delivery in self._session():
+                    yield delivery
+            except Unavailable:
+                await asyncio.sleep(RETRY_S)
+            except ConsumerError as error:
+                log.error("consumer.refused", consumer=self._durable, error=str(error))
+                await asyncio.sleep(PULL_EXPIRES_S)
+
+    async def _wait_for_pin(self) -> None:
+        """Until a first message comes to us, which says that the pin is ours; the message itself comes again."""
+        async with _Inbox(self._link) as inbox:
+            while True:
+                await self._pull(inbox, batch=1)
+                message = await inbox.next(PULL_EXPIRES_S + 2)
+                headers = (message.headers or {}) if message is not None else {}
+                if message is _RECONNECTED:
+                    return
+                if pin := headers.get("Nats-Pin-Id"):
+                    self._pin = pin
+                    return
+                if headers.get("Status", "408") not in _WAITED:
+                    await asyncio.sleep(RETRY_S)
+                await self._free_orphans()
+
+    async def _free_orphans(self) -> None:
+        """The server pins only with a message: what was given to a process that died must be given again first."""
+        info = await self._call(f"CONSUMER.INFO.{self._stream}.{self._durable}", b"")
+        pinned = any(group.get("pinned_client_id") for group in info.get("priority_groups", ()))
+        if info.get("num_ack_pending") and not pinned:
+            await self._call(f"CONSUMER.RESET.{self._stream}.{self._durable}", b"")
+
+    async def release(self) -> None:
+        """Give the pin up, so that another replica need not wait for its time-out."""
+        if self._pin:
+            self._pin = ""
+            body = msgspec.json.encode({"group": GROUP})
+            await self._call(f"CONSUMER.UNPIN.{self._stream}.{self._durable}", body)
+
+    async def _start_over(self) -> None:
+        """From the ack floor again: another process, or the lost connection, may have had later messages in hand."""
+        self.epoch += 1
+        if self._pin:
+            await self._call(f"CONSUMER.RESET.{self._stream}.{self._durable}", b"")
+            log.info("consumer.pinned", consumer=self._durable, epoch=self.epoch)
+
+    async def _session(self) -> AsyncIterator[Delivery]:
+        """Messages until the pin or the connection is lost."""
+        async with _Inbox(self._link) as inbox:
+            left = 0
+            while self._pin:
+                if left <= BATCH // 4:
+                    await self._pull(inbox, batch=BATCH)
+                    left += BATCH
+                message = await inbox.next(PULL_EXPIRES_S + 2)
+                if message is None:
+                    left = 0
+                elif message is _RECONNECTED:
+                    return
+                elif message.reply:
+                    left -= 1
+                    yield Delivery(message.subject, message.data, self.epoch, message.reply, self._link)
+                else:
+                    left = max(0, left - self._unserved(message))
+
+    def _unserved(self, message: Msg) -> int:
+        """How many messages of an earlier pull will not come, by the status that ended it."""
+        headers = message.headers or {}
+        status = headers.get("Status")
+        if status == "423":
+            self._pin = ""
+        elif status not in _WAITED:
+            log.warning("consumer.status", consumer=self._durable, status=status, why=headers.get("Description"))
+            return BATCH
+        return int(headers.get("Nats-Pending-Messages", BATCH))
+
+    async def _pull(self, inbox: _Inbox, batch: int) -> None:
+        request = {"batch": batch, "expires": PULL_EXPIRES_S * 10**9, "group": GROUP}
+        if self._pin:
+            request["id"] = self._pin
+        call = self._link.api(f"CONSUMER.MSG.NEXT.{self._stream}.{self._durable}")
+        await self._link.send(call, msgspec.json.encode(request), reply=inbox.subject)
+
+    async def _call(self, call: str, body: bytes) -> dict[str, Any]:
+        answer = await self._link.request(self._link.api(call), body, timeout_s=5)
+        if not answer.data:
+            raise Unavailable("JetStream does not answer")
+        result = msgspec.json.decode(answer.data, type=dict[str, Any])
+        if (error := result.get("error")) is not None:
+            raise ConsumerError(f"{call.partition('.')[2]}: {error.get('description')}")
+        return result
+
+
+class _Inbox:
+    """A subject of our own for one session's messages. Whatever comes after its end is dropped by the server."""
+
+    def __init__(self, link: Link) -> None:
+        self.subject = link.new_inbox()
+        self._link = link
+        self._queue: asyncio.Queue[Msg] = asyncio.Queue()
+
+    async def __aenter__(self) -> _Inbox:
+        self._unsubscribe = await self._link.subscribe(self.subject, self._queue.put)
+        self._link.on_reconnect.append(self._reconnected)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._link.on_reconnect.remove(self._reconnected)
+        if self._link.connected:
+            await self._unsubscribe()
+
+    async def next(self, timeout_s: float) -> Msg | None:
+        """The next message, `_RECONNECTED`, or None when none came in time."""
+        if not self._queue.empty():
+            return self._queue.get_nowait()
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._queue.get()
+        except TimeoutError:
+            return None
+
+    def _reconnected(self) -> None:
+        self._queue.put_nowait(_RECONNECTED)

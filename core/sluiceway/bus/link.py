@@ -1,0 +1,224 @@
+"""The connection to NATS: pipelined requests that end with an answer or `Unavailable`, and never hang.
+
+All publishing, KV and consumer traffic goes through `Link.request`: one wildcard inbox, an integer a request, one sweep
+for time-outs. nats-py's own request makes a new id, a future and a timer each time and costs several times as much.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+import nats
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from ..config import Nats
+from ..errors import SluicewayError, Unavailable
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[Msg], Awaitable[None]]
+
+TIMEOUT_S = 1.0
+SWEEP_S = 0.1
+MAX_IN_FLIGHT = 4096
+
+
+class Refused(SluicewayError):
+    """JetStream answered with an error; `err_code` is its number (nats-server's `err_code`)."""
+
+    def __init__(self, description: str, err_code: int) -> None:
+        super().__init__(f"{description} ({err_code})")
+        self.err_code = err_code
+
+
+class _ApiError(msgspec.Struct):
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class Ack(msgspec.Struct):
+    """JetStream's answer to a publish: the message is stored as `seq`; `duplicate`: it already was."""
+
+    stream: str = ""
+    seq: int = 0
+    duplicate: bool = False
+    error: _ApiError | None = None
+
+
+_ack = msgspec.json.Decoder(Ack)
+
+
+class Link:
+    """One connection. `on_reconnect` are called when it is back after a loss, `closed` is set when it never will be."""
+
+    def __init__(self, settings: Nats, name: str) -> None:
+        self.settings = settings
+        self.closed = asyncio.Event()
+        self.on_reconnect: list[Callable[[], None]] = []
+        self._name = name
+        self._client = Client()
+        self._waiting: dict[str, tuple[asyncio.Future[Msg], float]] = {}
+        self._number = 0
+        self._closing = False
+        self._inbox = f"{settings.inbox_prefix}.{os.urandom(9).hex()}"
+        self._permits = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._sweeper: asyncio.Task[None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self._client.is_connected
+
+    async def connect(self) -> None:
+        """Connect once; from then on it reconnects by itself, for ever. Raises `Unavailable`."""
+        try:
+            await self._client.connect(**self._options())
+        except (TimeoutError, OSError, nats.errors.Error) as error:
+            raise Unavailable(f"NATS at {self.settings.url} can't be reached: {error}") from error
+        await self._client.subscribe(f"{self._inbox}.*", cb=self._answered)
+        self._sweeper = asyncio.create_task(self._sweep())
+
+    async def close(self) -> None:
+        """Send what is buffered and close."""
+        self._closing = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        if self._client.is_connected:
+            await self._client.flush(timeout=2)
+        await self._client.close()
+
+    async def request(
+        self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None, timeout_s: float = TIMEOUT_S
+    ) -> Msg:
+        """Publish with a reply inbox and wait for the answer. Raises `Unavailable`.
+
+        `Unavailable` does not mean that nothing happened: publish again only with the same Nats-Msg-Id.
+        """
+        async with self._permits:
+            self._number += 1
+            inbox = f"{self._inbox}.{self._number}"
+            loop = asyncio.get_running_loop()
+            future: asyncio.Future[Msg] = loop.create_future()
+            self._waiting[inbox] = (future, loop.time() + timeout_s)
+            try:
+                await self._send(subject, payload, inbox, headers)
+                return await future
+            finally:
+                self._waiting.pop(inbox, None)
+
+    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> Ack:
+        """Store a message and return JetStream's acknowledgement. Raises `Unavailable` or `Refused`."""
+        answer = await self.request(subject, payload, headers)
+        if not answer.data:
+            raise Unavailable(f"no stream takes {subject.split('.', maxsplit=1)[0]} subjects; run `sluiceway check`")
+        ack = _ack.decode(answer.data)
+        if ack.error is not None:
+            raise Refused(ack.error.description, ack.error.err_code)
+        return ack
+
+    async def send(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Publish without waiting for anything. Raises `Unavailable`."""
+        await self._send(subject, payload, reply, headers)
+
+    async def subscribe(
+        self, subject: str, callback: Callable[[Msg], Awaitable[None]]
+    ) -> Callable[[], Awaitable[None]]:
+        """Call `callback` with each message, in order; the function returned unsubscribes."""
+        subscription = await self._client.subscribe(subject, cb=callback)
+        return subscription.unsubscribe
+
+    def new_inbox(self) -> str:
+        """A subject of our own that nobody else listens to."""
+        return f"{self.settings.inbox_prefix}.{os.urandom(9).hex()}"
+
+    def api(self, call: str) -> str:
+        """The subject of a JetStream API call, such as "STREAM.INFO.X", in the configured domain."""
+        domain = self.settings.domain
+        return f"$JS.{domain}.API.{call}" if domain else f"$JS.API.{call}"
+
+    async def _send(self, subject: str, payload: bytes, reply: str, headers: Mapping[str, str] | None) -> None:
+        if not self._client.is_connected:
+            raise Unavailable("the connection to NATS is down")
+        try:
+            await self._client.publish(subject, payload, reply, dict(headers) if headers else None)
+        except (OSError, nats.errors.Error) as error:
+            raise Unavailable(f"NATS can't take it: {error.__class__.__name__}") from error
+
+    async def _answered(self, message: Msg) -> None:
+        waiting = self._waiting.get(message.subject)
+        if waiting is not None and not waiting[0].done():
+            waiting[0].set_result(message)
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now = loop.time()
+            for future, deadline in list(self._waiting.values()):
+                if deadline < now and not future.done():
+                    future.set_exception(Unavailable("NATS did not answer in time"))
+
+    def _fail_all(self) -> None:
+        for future, _ in self._waiting.values():
+            if not future.done():
+                future.set_exception(Unavailable("the connection to NATS was lost before the answer"))
+
+    def _options(self) -> dict[str, Any]:
+        s = self.settings
+
+        async def on_error(error: Exception) -> None:
+            log.error("nats.error", error=f"{error.__class__.__name__}: {error}"[:300])
+
+        async def on_disconnected() -> None:
+            if not self._closing:
+                log.warning("nats.disconnected")
+            self._fail_all()
+
+        async def on_reconnected() -> None:
+            log.info("nats.reconnected")
+            for callback in self.on_reconnect:
+                callback()
+
+        async def on_closed() -> None:
+            self._fail_all()
+            self.closed.set()
+
+        options: dict[str, Any] = {
+            "servers": (s.url or f"nats://127.0.0.1:{s.port}").split(","),
+            "name": self._name,
+            "error_cb": on_error,
+            "disconnected_cb": on_disconnected,
+            "reconnected_cb": on_reconnected,
+            "closed_cb": on_closed,
+            "max_reconnect_attempts": -1,
+            "reconnect_time_wait": 0.25,
+            "connect_timeout": 2,
+            "ping_interval": 1,
+            "max_outstanding_pings": 2,
+            "inbox_prefix": s.inbox_prefix,
+            "user_credentials": s.credentials,
+            "user": s.user,
+            "password": s.password.reveal() if s.password else None,
+            "token": s.token.reveal() if s.token else None,
+        }
+        if s.ca or s.certificate:
+            options["tls"] = _tls(s)
+        return {name: value for name, value in options.items() if value is not None}
+
+
+def _tls(settings: Nats) -> Any:
+    import ssl
+
+    context = ssl.create_default_context(cafile=settings.ca)
+    if settings.certificate:
+        context.load_cert_chain(settings.certificate, settings.key)
+    return context

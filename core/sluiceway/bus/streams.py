@@ -1,0 +1,109 @@
+"""The streams and buckets of the contract: created where allowed, else checked. Nothing is ever altered or removed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ..config import Nats
+from ..errors import SluicewayError, Unavailable
+from .link import Link
+
+DAY_S = 86_400
+_NOT_FOUND = 10059
+
+
+class StreamsError(SluicewayError):
+    """A stream or bucket is missing or is not as the contract needs it; the text says what to do."""
+
+
+class Layout:
+    """The names of streams and buckets under the configured `names`, and what each must be."""
+
+    def __init__(self, settings: Nats) -> None:
+        n, p = settings.names, f"{settings.prefix}.v1.*"
+        self.events, self.commands, self.dead = f"{n}_EVENTS", f"{n}_COMMANDS", f"{n}_DEAD"
+        self.identity, self.messages, self.accounts = f"{n}_IDENTITY", f"{n}_MESSAGES", f"{n}_ACCOUNTS"
+        self.configs: dict[str, dict[str, Any]] = {
+            config["name"]: config | {"num_replicas": settings.replicas}
+            for config in (
+                _stream(self.events, f"{p}.events.>", days=30),
+                _stream(self.commands, f"{p}.commands.>", days=7),
+                _stream(self.dead, f"{p}.dead.>", days=30),
+                _bucket(self.identity),
+                _bucket(self.messages, days=30),
+                _bucket(self.accounts),
+            )
+        }
+
+
+async def ensure(link: Link, layout: Layout, *, create: bool) -> None:
+    """Make sure of every stream and bucket. Raises `StreamsError` or `Unavailable`."""
+    for name, wanted in layout.configs.items():
+        found = await _info(link, name)
+        if found is None:
+            if not create:
+                raise StreamsError(f"the stream {name} is missing; create it, or set nats.streams to create")
+            await _create(link, name, wanted)
+        else:
+            _check(name, found, wanted)
+
+
+def _check(name: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    for key in ("subjects", "retention", "discard", "storage", "max_msgs_per_subject"):
+        if found.get(key) != wanted.get(key, found.get(key)):
+            raise StreamsError(f"the stream {name} has {key}={found.get(key)}, but must have {wanted[key]}; alter it")
+    if found.get("duplicate_window", 0) < wanted.get("duplicate_window", 0):
+        raise StreamsError(f"the stream {name} forgets duplicates too early; set its duplicate window to 24 h")
+
+
+async def _info(link: Link, name: str) -> dict[str, Any] | None:
+    answer = await _api(link, f"STREAM.INFO.{name}", b"")
+    if (error := answer.get("error")) is not None:
+        if error.get("err_code") == _NOT_FOUND:
+            return None
+        raise StreamsError(f"the stream {name} can't be looked at: {error.get('description')}")
+    config: dict[str, Any] = answer["config"]
+    return config
+
+
+async def _create(link: Link, name: str, config: dict[str, Any]) -> None:
+    answer = await _api(link, f"STREAM.CREATE.{name}", msgspec.json.encode(config))
+    if (error := answer.get("error")) is not None:
+        raise StreamsError(f"the stream {name} can't be created: {error.get('description')}")
+
+
+async def _api(link: Link, call: str, payload: bytes) -> dict[str, Any]:
+    message = await link.request(link.api(call), payload, timeout_s=5)
+    if not message.data:
+        raise Unavailable("this NATS has no JetStream; start nats-server with --jetstream")
+    return msgspec.json.decode(message.data, type=dict[str, Any])
+
+
+def _stream(name: str, subject: str, days: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "subjects": [subject],
+        "retention": "limits",
+        "storage": "file",
+        "discard": "new",
+        "max_age": days * DAY_S * 10**9,
+        "duplicate_window": DAY_S * 10**9,
+        "allow_direct": True,
+    }
+
+
+def _bucket(name: str, days: int = 0) -> dict[str, Any]:
+    return {
+        "name": f"KV_{name}",
+        "subjects": [f"$KV.{name}.>"],
+        "retention": "limits",
+        "storage": "file",
+        "discard": "new",
+        "max_age": days * DAY_S * 10**9,
+        "max_msgs_per_subject": 1,
+        "allow_direct": True,
+        "allow_rollup_hdrs": True,
+        "deny_delete": True,
+    }

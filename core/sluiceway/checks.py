@@ -1,0 +1,114 @@
+"""What must hold of a command before a provider is bothered with it. Reads, refuses, never sends."""
+
+from __future__ import annotations
+
+import datetime
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from sluiceway_contracts import Command, MessageSend, Undecodable, UnknownCommand, addresses, is_uuid, subjects
+
+from .accounts import Served
+from .bus.consumer import Delivery
+from .errors import SluicewayError
+
+EXPIRES_AFTER = datetime.timedelta(hours=72)
+
+
+class Refusal(SluicewayError):
+    """A command that can't be carried out. `code` is a word of the contract's `CommandFailed`."""
+
+    def __init__(self, code: str, message: str, command_id: str | None = None, command_type: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.command_id = command_id
+        self.command_type = command_type
+
+
+class Aim(NamedTuple):
+    """Whom a task reaches, and in which conversation."""
+
+    contact: str
+    conversation: str
+    address: str
+
+
+class Task(Struct, frozen=True, kw_only=True):
+    """A `message.send` that may be carried out."""
+
+    delivery: Delivery
+    command: Command
+    send: MessageSend
+    conversation: str | None
+    recipient: str | None
+
+    @property
+    def lane(self) -> str:
+        """Tasks of one lane are carried out in order."""
+        return self.conversation or self.recipient or ""
+
+    @property
+    def expires_at(self) -> datetime.datetime:
+        return self.send.expires_at or self.command.time + EXPIRES_AFTER
+
+
+def read(delivery: Delivery, subject: subjects.CommandSubject, served: Served) -> Task:
+    """The task that a command for this account comes to. Raises `Refusal`."""
+    try:
+        command = Command.decode(delivery.data)
+    except Undecodable as error:
+        raise Refusal("undecodable", str(error), error.id, error.type) from error
+    try:
+        return _task(delivery, subject, served, command)
+    except Refusal as refusal:
+        refusal.command_id, refusal.command_type = command.id, command.type
+        raise
+
+
+def _task(delivery: Delivery, subject: subjects.CommandSubject, served: Served, command: Command) -> Task:
+    if command.tenant != subject.tenant:
+        raise Refusal("wrong_tenant", "the envelope names another tenant than the subject; publish it on its own")
+    if (command.channel or served.channel, command.account or served.name) != (served.channel, served.name):
+        raise Refusal("wrong_account", "the envelope names another channel or account than the subject")
+    if command.type != subject.type:
+        raise Refusal("wrong_type", f"the envelope says {command.type}, the subject {subject.type}")
+    if isinstance(command.data, UnknownCommand):
+        raise Refusal("unknown_type", f"there is no command {command.type} in version 1 of the contract")
+    if not isinstance(command.data, MessageSend):
+        raise Refusal("unsupported", f"the channel {served.channel} can't do {command.type}")
+    send = command.data
+    if not is_uuid(send.message_id):
+        raise Refusal("invalid", "message_id must be a UUID in lower case, a UUIDv7 best")
+    if not any(part.plain().strip() or part.__struct_config__.tag == "media" for part in send.parts):
+        raise Refusal("empty_message", "the message has no content; give it a text or media part")
+    conversation = _conversation(subject, command, send)
+    recipient = _recipient(send, served)
+    if conversation is None and recipient is None:
+        raise Refusal("no_recipient", "give conversation_id, or one address in to")
+    return Task(delivery=delivery, command=command, send=send, conversation=conversation, recipient=recipient)
+
+
+def _conversation(subject: subjects.CommandSubject, command: Command, send: MessageSend) -> str | None:
+    named = {name for name in (subject.conversation, command.subject, send.conversation_id) if name is not None}
+    if len(named) > 1:
+        raise Refusal("wrong_conversation", "subject, envelope and conversation_id name different conversations")
+    conversation = named.pop() if named else None
+    if conversation is not None and not is_uuid(conversation):
+        raise Refusal("unknown_conversation", "there is no such conversation; its id is an event's subject")
+    return conversation
+
+
+def _recipient(send: MessageSend, served: Served) -> str | None:
+    if len(send.to) + len(send.cc) > 1:
+        raise Refusal("too_many_recipients", f"the channel {served.channel} takes one recipient a message")
+    if not send.to:
+        return None
+    try:
+        address = addresses.parse(send.to[0])
+    except addresses.InvalidAddress as error:
+        raise Refusal("invalid_address", str(error)) from error
+    if address.scheme not in served.gateway.schemes:
+        takes = ", ".join(f"{scheme}:" for scheme in served.gateway.schemes)
+        raise Refusal("invalid_address", f"the channel {served.channel} takes {takes} addresses")
+    return str(address)

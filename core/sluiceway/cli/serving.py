@@ -1,0 +1,40 @@
+"""What `up` and `run` share: a service that ends on SIGTERM or Ctrl-C, and says what listens where."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import click
+
+from .. import accounts, logs
+from ..config import Config, Core
+from ..errors import ConfigError
+from ..service import Service
+
+
+async def serve(config: Config, core: Core, channels: tuple[str, ...]) -> None:
+    """Run the gateways of these channels, or of all, until told to stop. Raises `SluicewayError`."""
+    logs.configure(core.log)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    service = Service(core, accounts.of(config, channels))
+    try:
+        running = asyncio.create_task(service.run(stop))
+        await asyncio.wait([running], timeout=0.2)
+        if not running.done():
+            click.echo(_banner(service, core))
+        await running
+    except OSError as error:
+        where = f"{core.http.listen} or {core.probes.listen}"
+        raise ConfigError(config.file, "http.listen, probes.listen", f"can't listen on {where}: {error}") from error
+    click.echo("stopped")
+
+
+def _banner(service: Service, core: Core) -> str:
+    lines = [f"{'NATS':9} {core.nats.url}", f"{'probes':9} http://{service.probes.listen}/readyz /healthz /metrics"]
+    for served in service.accounts:
+        hook = service.accounts.connections[served.connection].hook
+        lines.append(f"{served.channel:9} {served.name} of {served.tenant}: {core.http.base_url}/hooks/{hook}")
+    return "\n".join(lines)

@@ -1,0 +1,255 @@
+"""The configuration: sluiceway.toml and SLUICEWAY_… variables, decoded into structures or refused in one line.
+
+Nothing is guessed: an unknown key, a wrong type, a missing secret each raise `ConfigError` with file, key and remedy.
+A variable with two underscores between section and key, such as SLUICEWAY_NATS__URL, takes the place of that key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+import msgspec
+from msgspec import Struct
+
+from sluiceway_contracts import addresses, subjects
+
+from . import plugins
+from .errors import ConfigError
+from .gateway import Account, Gateway, Secret, Settings
+
+DEFAULT_FILE = "sluiceway.toml"
+T = TypeVar("T", bound=Struct)
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the configuration."""
+
+
+class Nats(Section, frozen=True, kw_only=True):
+    """`[nats]`: the NATS to use; without `url`, `sluiceway up` starts one of its own and keeps its data in `data`.
+
+    `names` begins the names of streams and buckets, `prefix` the subjects. `streams` is create, or check where an
+    administrator creates them. `credentials` is a .creds file; `ca`, `certificate` and `key` are PEM files.
+    """
+
+    url: str | None = None
+    credentials: str | None = None
+    user: str | None = None
+    password: Secret | None = None
+    token: Secret | None = None
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    inbox_prefix: str = "_INBOX"
+    domain: str | None = None
+    prefix: str = subjects.PREFIX
+    names: str = "SLUICEWAY"
+    streams: Literal["create", "check"] = "create"
+    replicas: int = 1
+    data: str = "sluiceway-data"
+    port: int = 4222
+
+
+class Http(Section, frozen=True, kw_only=True):
+    """`[http]`: where hooks listen (host:port), and the address under which providers reach them."""
+
+    listen: str = "127.0.0.1:8080"
+    public_url: str | None = None
+
+    @property
+    def base_url(self) -> str:
+        """The public address without a trailing slash; the one we listen on where none is set."""
+        return (self.public_url or f"http://{self.listen}").rstrip("/")
+
+
+class Probes(Section, frozen=True, kw_only=True):
+    """`[probes]`: where /healthz, /readyz and /metrics listen (host:port)."""
+
+    listen: str = "127.0.0.1:9090"
+
+
+class Identity(Section, frozen=True, kw_only=True):
+    """`[identity]`: the key under which ids and address hashes are made: 16 bytes or more, never changed."""
+
+    key: Secret | None = None
+
+
+class Log(Section, frozen=True, kw_only=True):
+    """`[log]`: the least level, and json, text, or auto: text on a terminal."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = "auto"
+
+
+class Core(Section, frozen=True, kw_only=True):
+    """Everything but connections and accounts, which only their gateways can read."""
+
+    nats: Nats = Nats()
+    http: Http = Http()
+    probes: Probes = Probes()
+    identity: Identity = Identity()
+    log: Log = Log()
+
+
+class Connection(Struct, frozen=True, kw_only=True):
+    """One provider login: its gateway's class, its settings, its hook."""
+
+    name: str
+    gateway: str
+    hook: str
+    type: type[Gateway[Any, Any]]
+    settings: Settings
+
+
+class Config:
+    """A configuration file, read. `core` is checked; `connections()` and `accounts()` check theirs when asked."""
+
+    def __init__(self, file: str, tables: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+        self.file = file
+        self._environment = environment
+        tables = dict(tables)
+        self._connections = tables.pop("connections", {})
+        self._accounts = tables.pop("accounts", {})
+        for key in ("connections", "accounts"):
+            if not isinstance(getattr(self, f"_{key}"), dict):
+                raise ConfigError(file, key, f"must be tables: [{key}.<name>]")
+        self.core = self._convert(_with_environment(tables, environment), Core, "")
+        for token in self.core.nats.prefix.split("."):
+            self._token(token, "nats.prefix")
+        self._token(self.core.nats.names, "nats.names")
+
+    def connections(self) -> dict[str, Connection]:
+        """Every connection by name. Raises `ConfigError`."""
+        return {name: self._connection(name, table) for name, table in self._connections.items()}
+
+    def accounts(self, connections: Mapping[str, Connection]) -> dict[str, Account]:
+        """Every account by name, as the type that its gateway wants. Raises `ConfigError`."""
+        return {name: self._account(name, table, connections) for name, table in self._accounts.items()}
+
+    def _connection(self, name: str, table: Any) -> Connection:
+        key = f"connections.{name}"
+        self._token(name, key)
+        table = self._table(table, key)
+        gateway, hook = table.pop("gateway", None), table.pop("hook", name)
+        if not isinstance(gateway, str):
+            raise ConfigError(self.file, f"{key}.gateway", f"name one of: {', '.join(plugins.installed())}")
+        if not isinstance(hook, str):
+            raise ConfigError(self.file, f"{key}.hook", "must be a name, the last part of the hook's URL")
+        self._token(hook, f"{key}.hook")
+        try:
+            type = plugins.gateway(gateway)
+        except plugins.PluginError as error:
+            raise ConfigError(self.file, f"{key}.gateway", str(error)) from error
+        settings = self._convert(table, type.settings_type, key)
+        return Connection(name=name, gateway=gateway, hook=hook, type=type, settings=settings)
+
+    def _account(self, name: str, table: Any, connections: Mapping[str, Connection]) -> Account:
+        key = f"accounts.{name}"
+        self._token(name, key)
+        table = self._table(table, key)
+        connection = table.get("connection")
+        if connection not in connections:
+            known = ", ".join(connections) or "none; add [connections.<name>]"
+            raise ConfigError(self.file, f"{key}.connection", f"name one of your connections: {known}")
+        account = self._convert(table, connections[connection].type.account_type, key)
+        self._token(account.tenant, f"{key}.tenant")
+        try:
+            address = addresses.normalise(account.address)
+        except addresses.InvalidAddress as error:
+            raise ConfigError(self.file, f"{key}.address", str(error)) from error
+        return msgspec.structs.replace(account, address=address)
+
+    def _table(self, table: Any, key: str) -> dict[str, Any]:
+        if not isinstance(table, dict):
+            raise ConfigError(self.file, key, f"must be a table: [{key}]")
+        return dict(table)
+
+    def _token(self, text: str, key: str) -> None:
+        try:
+            subjects.name(text)
+        except subjects.InvalidSubject as error:
+            raise ConfigError(self.file, key, str(error)) from error
+
+    def _convert(self, table: Mapping[str, Any], type: type[T], key: str) -> T:
+        self._refuse_unknown(table, type, key)
+        try:
+            return msgspec.convert(table, type, dec_hook=self._secret)
+        except msgspec.ValidationError as error:
+            what, _, path = str(error).partition(" - at `$")
+            if found := re.search(r"missing required field `(\w+)`", what):
+                what, path = "is missing; add it", f"{path.rstrip('`')}.{found[1]}"
+            raise ConfigError(self.file, f"{key}{path.rstrip('`')}".lstrip("."), what) from error
+
+    def _refuse_unknown(self, table: Mapping[str, Any], type: type[Struct], key: str) -> None:
+        fields = {field.encode_name: field.type for field in msgspec.structs.fields(type)}
+        for name, value in table.items():
+            path = f"{key}.{name}".lstrip(".")
+            if name not in fields:
+                near = difflib.get_close_matches(name, fields, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(fields)}"
+                raise ConfigError(self.file, path, f"is no known key; {hint}")
+            inner = fields[name]
+            if inspect.isclass(inner) and issubclass(inner, Section) and isinstance(value, dict):
+                self._refuse_unknown(value, inner, path)
+
+    def _secret(self, type: type, value: Any) -> Any:
+        if type is not Secret:
+            raise ValueError(f"can't be read as {type.__name__}")
+        source, _, name = value.partition(":") if isinstance(value, str) else ("", "", "")
+        match source:
+            case "env":
+                secret = self._environment.get(name, "")
+                missing = f"the environment variable {name} is not set; set it, or use file:PATH"
+            case "file":
+                secret, missing = _read(Path(self.file).parent / name)
+            case _:
+                raise ValueError("is a secret: write env:NAME or file:PATH, never the secret itself")
+        if not secret:
+            raise ValueError(missing)
+        return Secret(secret)
+
+
+def load(file: str | None = None, environment: Mapping[str, str] = os.environ) -> Config:
+    """Read the file given, else $SLUICEWAY_CONFIG, else sluiceway.toml here. Raises `ConfigError`."""
+    path = file or environment.get("SLUICEWAY_CONFIG") or DEFAULT_FILE
+    try:
+        with open(path, "rb") as stream:
+            tables = tomllib.load(stream)
+    except FileNotFoundError as error:
+        raise ConfigError(path, "", "no such file; name one with --config, or see the README for an example") from error
+    except OSError as error:
+        raise ConfigError(path, "", f"can't be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(path, "", f"is not TOML: {error}") from error
+    return Config(path, tables, environment)
+
+
+def _with_environment(tables: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    merged = {key: dict(value) if isinstance(value, dict) else value for key, value in tables.items()}
+    sections = {field.name: field.type for field in msgspec.structs.fields(Core)}
+    for variable, text in environment.items():
+        section, found, key = variable.removeprefix("SLUICEWAY_").lower().partition("__")
+        if not (variable.startswith("SLUICEWAY_") and found):
+            continue
+        known = {f.name: f.type for f in msgspec.structs.fields(sections[section])} if section in sections else {}
+        if key not in known:
+            raise ConfigError(
+                variable, "", "no such setting; write SLUICEWAY_<SECTION>__<KEY>, as in SLUICEWAY_NATS__URL"
+            )
+        number = int in (known[key], *get_args(known[key])) and text.isdecimal()
+        merged.setdefault(section, {})[key] = int(text) if number else text
+    return merged
+
+
+def _read(path: Path) -> tuple[str, str]:
+    try:
+        return path.read_text(encoding="utf-8").strip(), f"the file {path} is empty"
+    except (OSError, UnicodeDecodeError) as error:
+        return "", f"the file {path} can't be read: {error.__class__.__name__}; create it, or use env:NAME"

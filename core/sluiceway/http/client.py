@@ -1,0 +1,122 @@
+"""The client that plays flows: it makes a gateway's requests and tells a lost request from a lost answer.
+
+Requests marked repeatable are made again here; for all others the flow is told, and a message that may have been sent
+is never sent again. Redirects are not followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import time
+from types import SimpleNamespace
+from typing import TypeVar
+
+import aiohttp
+
+from ..errors import Ambiguous, SendError, Throttled, Unreachable
+from ..gateway import Flow
+from ..wire import Request, Response
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S = 5
+ANSWER_TIMEOUT_S = 20
+IDLE_S = 2.0
+"""A connection idle for longer is not used again: its close may cross the request and look like a lost answer."""
+MAX_BODY_BYTES = 1 << 20
+REPEATS_S = (0.2, 1.0)
+
+
+class Client:
+    """One pool of connections to providers."""
+
+    def __init__(self) -> None:
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(_headers_sent)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=256, keepalive_timeout=IDLE_S),
+            timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S),
+            trace_configs=[trace],
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=True,
+            headers={"user-agent": "sluiceway"},
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    async def play(self, flow: Flow[T]) -> T:
+        """Make the requests of a flow and return its result. Raises what the flow raises, a `SendError` mostly."""
+        answer: Response | SendError | None = None
+        try:
+            while True:
+                request = flow.throw(answer) if isinstance(answer, SendError) else flow.send(answer)  # type: ignore[arg-type]  # None starts a generator
+                try:
+                    answer = await self.exchange(request)
+                except SendError as error:
+                    answer = error
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    async def exchange(self, request: Request) -> Response:
+        """Make one request; a repeatable one again where that may help. Raises a `SendError`."""
+        for pause_s in REPEATS_S if request.repeatable else ():
+            try:
+                return await self._once(request)
+            except (Unreachable, Ambiguous):
+                await asyncio.sleep(pause_s)
+        return await self._once(request)
+
+    async def _once(self, request: Request) -> Response:
+        written = SimpleNamespace(headers=False)
+        try:
+            async with self._session.request(
+                request.method,
+                request.url,
+                headers=dict(request.headers),
+                data=request.body or None,
+                allow_redirects=False,
+                trace_request_ctx=written,
+            ) as answer:
+                body = await _read(answer)
+                headers = {name.lower(): value for name, value in answer.headers.items()}
+                status = answer.status
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            why = type(error).__name__
+            if written.headers:
+                raise Ambiguous(f"the request was written, then: {why}") from error
+            raise Unreachable(f"nothing was written: {why}") from error
+        if status == 429:
+            raise Throttled("the provider wants fewer requests", retry_after_s(headers.get("retry-after")))
+        return Response(status=status, headers=headers, body=body)
+
+
+async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    while chunk := await answer.content.readany():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise ValueError("the answer is too large")
+    return bytes(body)
+
+
+def retry_after_s(value: str | None) -> float | None:
+    """Seconds to wait by a Retry-After header (RFC 9110, 10.2.3); None where there is none that can be read."""
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, moment.timestamp() - time.time())
+
+
+async def _headers_sent(
+    session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestHeadersSentParams
+) -> None:
+    context.trace_request_ctx.headers = True

@@ -1,0 +1,181 @@
+"""The ledger of what we send: intent before the send, what became of it after, and whose receipt is whose.
+
+At most once: a message's record is created before the provider is asked, so that a second try, whoever makes it, finds
+it. A receipt may overtake the answer to its own send: it waits under the provider's id until the sender claims that id.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from sluiceway_contracts import STATUS_ORDER, TERMINAL, Error, Piece, Price
+
+from .bus.link import Link
+from .bus.store import Bucket, Conflict, Entry
+from .errors import Unavailable
+from .gateway import Receipt
+from .identity import Identity
+
+T = TypeVar("T", bound=Struct)
+TRIES = 10
+
+
+class MessageRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`<tenant>.m.<message>`. `state` is intent until the provider has answered, then done."""
+
+    state: str
+    command_id: str
+    channel: str
+    account: str
+    contact: str
+    conversation: str
+    pieces: tuple[Piece, ...]
+    attempt: int = 1
+    segments: int | None = None
+    price: Price | None = None
+
+    @property
+    def overall(self) -> str:
+        """The lowest status of all pieces; failed where any piece has failed."""
+        statuses = [piece.status for piece in self.pieces]
+        ended = next((status for status in statuses if status in TERMINAL), None)
+        return ended or min(statuses, key=lambda status: STATUS_ORDER.get(status, 0))
+
+
+class WaitingReceipt(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A receipt, as it waits for its message."""
+
+    key: str
+    status: str
+    error: Error | None = None
+    price: Price | None = None
+    segments: int | None = None
+    occurred_at: datetime.datetime | None = None
+
+
+class ExternalRecord(Struct, frozen=True, omit_defaults=True):
+    """`<tenant>.x.<external key>`: which message and piece the provider's id names, or receipts that came too early."""
+
+    message: str | None = None
+    piece: int = 1
+    waiting: tuple[WaitingReceipt, ...] = ()
+
+
+class Applied(NamedTuple):
+    """What a receipt came to: the message, its record afterwards, and whether the status rose or was this already."""
+
+    message_id: str
+    record: MessageRecord
+    piece: Piece
+    news: bool
+
+
+class Ledger:
+    """Records of all tenants."""
+
+    def __init__(self, link: Link, bucket: str, identity: Identity) -> None:
+        self._identity = identity
+        self._messages = Bucket(link, bucket, MessageRecord)
+        self._externals = Bucket(link, bucket, ExternalRecord)
+
+    async def get(self, tenant: str, message_id: str) -> Entry[MessageRecord] | None:
+        """A message's record. Raises `Unavailable`."""
+        return await self._messages.get(f"{tenant}.m.{message_id}")
+
+    async def begin(self, tenant: str, message_id: str, record: MessageRecord) -> int:
+        """Write the intent to send and return its revision. Raises `Conflict` where there is a record already."""
+        return await self._messages.create(f"{tenant}.m.{message_id}", record)
+
+    async def write(self, tenant: str, message_id: str, record: MessageRecord, revision: int) -> int:
+        """Replace a record. Raises `Conflict`."""
+        return await self._messages.update(f"{tenant}.m.{message_id}", record, revision)
+
+    async def claim(self, tenant: str, account: str, external_id: str, message_id: str) -> tuple[WaitingReceipt, ...]:
+        """Say whose the provider's id is, and take the receipts that came before. Raises `Unavailable`."""
+        key = self._external(tenant, account, external_id)
+        mine = ExternalRecord(message=message_id)
+        for _ in range(TRIES):
+            try:
+                await self._externals.create(key, mine)
+            except Conflict:
+                found = await self._externals.get(key)
+                if found is None:
+                    continue
+                try:
+                    await self._externals.update(key, mine, found.revision)
+                except Conflict:
+                    continue
+                return found.value.waiting
+            return ()
+        raise Unavailable("the ledger's record of a receipt keeps changing")
+
+    async def apply(self, tenant: str, account: str, receipt: Receipt) -> Applied | None:
+        """Raise the status of the message that a receipt names; None where the receipt must wait for its message.
+
+        A status that is lower than what is known changes nothing. Raises `Unavailable`.
+        """
+        key = self._external(tenant, account, receipt.external_id)
+        for _ in range(TRIES):
+            found = await self._externals.get(key)
+            if found is not None and found.value.message is not None:
+                return await self.raise_status(tenant, found.value.message, found.value.piece, receipt)
+            waiting = found.value.waiting if found is not None else ()
+            if all(other.key != receipt.key for other in waiting):
+                waiting = (*waiting, _waiting(receipt))
+            try:
+                await self._externals.update(key, ExternalRecord(waiting=waiting), found.revision if found else 0)
+            except Conflict:
+                continue
+            return None
+        raise Unavailable("the ledger's record of a receipt keeps changing")
+
+    async def raise_status(
+        self, tenant: str, message_id: str, index: int, receipt: Receipt | WaitingReceipt
+    ) -> Applied | None:
+        """Raise the status of one piece; None where the message is no longer known."""
+        for _ in range(TRIES):
+            entry = await self.get(tenant, message_id)
+            if entry is None:
+                return None
+            record = entry.value
+            piece = record.pieces[index - 1]
+            if piece.status == receipt.status:
+                return Applied(message_id, record, piece, news=True)
+            if not rises(piece.status, receipt.status):
+                return Applied(message_id, record, piece, news=False)
+            piece = msgspec.structs.replace(piece, status=receipt.status, error=receipt.error)
+            pieces = (*record.pieces[: index - 1], piece, *record.pieces[index:])
+            record = msgspec.structs.replace(record, pieces=pieces)
+            try:
+                await self.write(tenant, message_id, record, entry.revision)
+            except Conflict:
+                continue
+            return Applied(message_id, record, piece, news=True)
+        raise Unavailable("the ledger's record of a message keeps changing")
+
+    def _external(self, tenant: str, account: str, external_id: str) -> str:
+        return f"{tenant}.x.{self._identity.external_key(account, external_id)}"
+
+
+def rises(old: str, new: str) -> bool:
+    """Whether a piece with status `old` may take `new`: statuses only rise, and little follows an end."""
+    if old in TERMINAL:
+        return False
+    if old in ("delivered", "read"):
+        return new in ("bounced", "complained") or (old, new) == ("delivered", "read")
+    return new in TERMINAL or STATUS_ORDER.get(new, -1) > STATUS_ORDER.get(old, -1)
+
+
+def _waiting(receipt: Receipt) -> WaitingReceipt:
+    return WaitingReceipt(
+        key=receipt.key,
+        status=receipt.status,
+        error=receipt.error,
+        price=receipt.price,
+        segments=receipt.segments,
+        occurred_at=receipt.occurred_at,
+    )

@@ -1,0 +1,17 @@
+"""What Prometheus reads at /metrics. Labels are names from the configuration, never anything that a customer sent."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+deliveries = Counter("sluiceway_deliveries", "Deliveries by what became of them", ["connection", "outcome"])
+facts = Counter("sluiceway_facts", "Facts put on the stream", ["account", "kind"])
+publish_seconds = Histogram(
+    "sluiceway_publish_seconds",
+    "From publishing an event to JetStream's acknowledgement",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+conversations_opened = Counter("sluiceway_conversations_opened", "Conversations opened", ["channel"])
+commands = Counter("sluiceway_commands", "Commands by what became of them", ["account", "outcome"])
+provider_seconds = Histogram("sluiceway_provider_seconds", "A provider's answer to one request", ["account"])
+connected = Gauge("sluiceway_nats_connected", "1 while the connection to NATS is up")

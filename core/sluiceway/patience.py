@@ -1,0 +1,27 @@
+"""Doing over what NATS could not take; only for what may be done twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import ParamSpec, TypeVar
+
+import structlog
+
+from .errors import Unavailable
+
+log = structlog.get_logger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PAUSE_S = 0.5
+
+
+async def surely(work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The result of `work`, tried again for as long as it raises `Unavailable`."""
+    while True:
+        try:
+            return await work(*args, **kwargs)
+        except Unavailable as error:
+            log.warning("nats.waited_for", why=str(error))
+            await asyncio.sleep(PAUSE_S)

@@ -1,0 +1,110 @@
+"""What became of a message of ours, told on the stream. Telling twice is one event: ids follow from what is told."""
+
+from __future__ import annotations
+
+from sluiceway_contracts import STATUS_ORDER, ConsentChanged, Event, Message, MessageSent, MessageStatus, Party, Piece
+from sluiceway_contracts.events import EventData
+from sluiceway_contracts.parts import complete, plain
+from sluiceway_contracts.values import now
+
+from .accounts import Served
+from .checks import Task
+from .gateway import Receipt
+from .identity import Identity
+from .ledger import Ledger, MessageRecord, WaitingReceipt
+from .patience import surely
+from .stream import EventStream
+
+
+class Reports:
+    """Tells of the messages of one account. Waits for NATS as long as it must."""
+
+    def __init__(self, served: Served, identity: Identity, ledger: Ledger, stream: EventStream) -> None:
+        self._served = served
+        self._identity = identity
+        self._ledger = ledger
+        self._stream = stream
+
+    async def sent(self, task: Task, record: MessageRecord) -> None:
+        """`message.sent`, then the receipts that came before it."""
+        send, piece = task.send, record.pieces[0]
+        external_id = piece.external_id or ""
+        parts = complete(send.parts)
+        message = Message(
+            id=send.message_id,
+            author=send.author,
+            sender=Party(role="system", address=self._served.account.address),
+            to=(Party(role="customer", address=piece.recipient, contact_id=record.contact),),
+            parts=parts,
+            text=plain(parts),
+            external_ids=(external_id,),
+            occurred_at=now(),
+            reply_to=send.reply_to,
+        )
+        await self._publish(record, send.message_id, MessageSent(message=message))
+        tenant = self._served.tenant
+        waiting = await surely(self._ledger.claim, tenant, self._served.name, external_id, send.message_id)
+        for receipt in sorted(waiting, key=lambda receipt: STATUS_ORDER.get(receipt.status, len(STATUS_ORDER))):
+            applied = await surely(self._ledger.raise_status, tenant, send.message_id, 1, receipt)
+            if applied is not None and applied.news:
+                event = status_event(tenant, send.message_id, applied.record, applied.piece, receipt, self._identity)
+                await surely(self._stream.publish, event)
+
+    async def status(self, task: Task, record: MessageRecord) -> None:
+        """`message.status`, as the record has it."""
+        tenant, piece = self._served.tenant, record.pieces[0]
+        event = status_event(tenant, task.send.message_id, record, piece, None, self._identity)
+        await surely(self._stream.publish, event)
+
+    async def opted_out(self, task: Task, record: MessageRecord, provider_code: str | None) -> None:
+        """`consent.changed`: the provider says that the recipient wants nothing more."""
+        address = record.pieces[0].recipient or ""
+        consent = ConsentChanged(
+            address=address,
+            channel=record.channel,
+            purpose="all",
+            state="revoked",
+            method="provider",
+            evidence=provider_code,
+        )
+        await self._publish(record, f"{address}:{task.send.message_id}", consent)
+
+    async def _publish(self, record: MessageRecord, key: str, data: EventData) -> None:
+        id = self._identity.id(self._served.tenant, data.type, self._served.name, key)
+        await surely(self._stream.publish, _event(id, self._served.tenant, record, data))
+
+
+def status_event(
+    tenant: str,
+    message_id: str,
+    record: MessageRecord,
+    piece: Piece,
+    receipt: Receipt | WaitingReceipt | None,
+    identity: Identity,
+) -> Event:
+    """`message.status` for a piece, by a receipt where there is one. Its id follows from message, piece and status."""
+    data = MessageStatus(
+        message_id=message_id,
+        status=piece.status,
+        overall=record.overall,
+        pieces=record.pieces,
+        attempt=record.attempt,
+        occurred_at=receipt.occurred_at if receipt else None,
+        price=(receipt.price if receipt else None) or record.price,
+        segments=(receipt.segments if receipt else None) or record.segments,
+    )
+    id = identity.id(tenant, data.type, message_id, str(piece.index), piece.status)
+    return _event(id, tenant, record, data)
+
+
+def _event(id: str, tenant: str, record: MessageRecord, data: EventData) -> Event:
+    return Event(
+        id=id,
+        tenant=tenant,
+        channel=record.channel,
+        account=record.account,
+        contactid=record.contact,
+        subject=record.conversation,
+        causationid=record.command_id,
+        data=data,
+    )

@@ -1,0 +1,192 @@
+"""One process: its parts made and joined, started, drained and stopped. Decides nothing that the parts decide."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import prometheus_client
+import structlog
+
+from . import metrics
+from .accounts import Accounts, Notice, Served
+from .bus.consumer import Consumer, ConsumerError
+from .bus.link import Link
+from .bus.store import Bucket
+from .bus.streams import Layout, StreamsError, ensure
+from .config import Core
+from .continuity import Continuity
+from .errors import ConfigError, Unavailable
+from .failures import Failures
+from .gateway import Sender, Webhook
+from .http.client import Client
+from .http.server import Page, Route, Server, paths
+from .identity import Identity
+from .inbound import RETRY_LATER, Inbound
+from .ledger import Ledger
+from .outbound import AccountSender
+from .parking import Parking
+from .reports import Reports
+from .sending import Sending
+from .stream import EventStream
+from .unserved import Unserved
+from .wire import Request, Response
+
+log = structlog.get_logger(__name__)
+
+CONNECT_PAUSE_S = 1.0
+HOOKS = "/hooks/"
+
+
+class Hook:
+    """A route to the connections that share one hook; 503 until the service is ready."""
+
+    def __init__(self, service: Service, connections: list[str]) -> None:
+        gateways = [service.accounts.gateways[name] for name in connections]
+        self.methods = frozenset[str]().union(*(g.methods for g in gateways if isinstance(g, Webhook)))
+        self.max_body_bytes = max(gateway.max_body_bytes for gateway in gateways)
+        self._service = service
+        self._connections = connections
+
+    async def answer(self, request: Request) -> Response:
+        inbound = self._service.inbound
+        return RETRY_LATER if inbound is None else await inbound.deliver(self._connections, request)
+
+
+class Service:
+    """The gateways of some accounts, against one NATS."""
+
+    def __init__(self, core: Core, accounts: Accounts) -> None:
+        if core.identity.key is None:
+            raise ConfigError("configuration", "identity.key", "is missing; make one: openssl rand -hex 32")
+        self.accounts = accounts
+        self.inbound: Inbound | None = None
+        self.link = Link(core.nats, "sluiceway")
+        self.fatal: ConfigError | None = None
+        self._core = core
+        self._identity = Identity(core.identity.key.reveal().encode())
+        self._layout = Layout(core.nats)
+        self._hooks = self._make_hooks()
+        self.server = Server(core.http.listen, self._find, core.http.base_url)
+        self.probes = Server(core.probes.listen, paths(self._probe_routes()))
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set or NATS is gone for good. Raises `ConfigError` or `OSError` for a false start."""
+        await self.start()
+        waits = [asyncio.create_task(event.wait()) for event in (stop, self.link.closed)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        await self.stop()
+        if self.fatal is not None:
+            raise self.fatal
+
+    async def start(self) -> None:
+        """Listen, and connect in the background. Raises `OSError` where an address is taken."""
+        self._client = Client()
+        await self.probes.start()
+        await self.server.start()
+        self._begin(self._connect())
+
+    async def stop(self) -> None:
+        """Stop accepting, finish what is in flight, give the accounts up, close."""
+        await self.server.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._client.close()
+        await self.link.close()
+        await self.probes.stop()
+
+    @property
+    def ready(self) -> bool:
+        """Whether NATS has been reached; it stays so, since answering 503 is the service while NATS is away."""
+        return self.inbound is not None
+
+    async def _connect(self) -> None:
+        """Until it works: connect, make sure of streams and key, begin to serve."""
+        while True:
+            try:
+                if not self.link.connected:
+                    await self.link.connect()
+                await ensure(self.link, self._layout, create=self._core.nats.streams == "create")
+                await self._begin_serving()
+                break
+            except ConfigError as error:
+                self.fatal = error
+                self.link.closed.set()
+                return
+            except (Unavailable, StreamsError, ConsumerError) as error:
+                log.error("service.not_ready", why=str(error))
+                await asyncio.sleep(CONNECT_PAUSE_S)
+        log.info("service.ready", hooks=self.server.listen, accounts=len(list(self.accounts)))
+
+    async def _begin_serving(self) -> None:
+        prefix, layout, link = self._core.nats.prefix, self._layout, self.link
+        stream = EventStream(link, prefix)
+        continuity = Continuity(link, layout.identity, self._identity, stream)
+        await continuity.check_key()
+        ledger = Ledger(link, layout.messages, self._identity)
+        register = Bucket(link, layout.accounts, Notice)
+        failures = Failures(prefix, self._identity, stream)
+        parking = Parking(link, prefix, self._identity, stream)
+        senders = [served for served in self.accounts if isinstance(served.gateway, Sender)]
+        consumers = {served: await self._consumer(served) for served in senders}
+        watcher = Consumer(link, layout.commands, "unserved", f"{prefix}.v1.*.commands.>")
+        await watcher.create()
+        await self.accounts.announce(register)
+        self.inbound = Inbound(self.accounts, self._identity, continuity, ledger, stream, parking, self._client)
+        self._begin(Unserved(watcher, prefix, register, failures).run())
+        for served, consumer in consumers.items():
+            reports = Reports(served, self._identity, ledger, stream)
+            sending = Sending(served, ledger, reports, self._client)
+            sender = AccountSender(served, consumer, prefix, continuity=continuity, sending=sending, failures=failures)
+            self._begin(sender.run())
+
+    async def _consumer(self, served: Served) -> Consumer:
+        where = f"{served.tenant}.commands.{served.channel}.{served.name}"
+        durable = f"out_{served.tenant}_{served.channel}_{served.name}"
+        consumer = Consumer(self.link, self._layout.commands, durable, f"{self._core.nats.prefix}.v1.{where}.>")
+        await consumer.create()
+        return consumer
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("service.broken", error=repr(error), exc_info=error)
+            self.link.closed.set()
+
+    def _make_hooks(self) -> dict[str, Hook]:
+        shared: dict[str, list[str]] = {}
+        for name, connection in self.accounts.connections.items():
+            if isinstance(self.accounts.gateways[name], Webhook):
+                shared.setdefault(connection.hook, []).append(name)
+        return {hook: Hook(self, names) for hook, names in shared.items()}
+
+    def _find(self, path: str) -> tuple[Route, str] | None:
+        if not path.startswith(HOOKS):
+            return None
+        name, _, subpath = path.removeprefix(HOOKS).partition("/")
+        hook = self._hooks.get(name)
+        return (hook, subpath) if hook is not None else None
+
+    def _probe_routes(self) -> dict[str, Route]:
+        return {"/healthz": Page(self._health), "/readyz": Page(self._readiness), "/metrics": Page(self._metrics)}
+
+    def _health(self) -> Response:
+        return Response(status=503 if self.link.closed.is_set() else 200, body=b"ok\n")
+
+    def _readiness(self) -> Response:
+        return Response(body=b"ready\n") if self.ready else Response(status=503, body=b"NATS was not reached yet\n")
+
+    def _metrics(self) -> Response:
+        metrics.connected.set(self.link.connected)
+        headers = {"content-type": prometheus_client.CONTENT_TYPE_LATEST}
+        return Response(headers=headers, body=prometheus_client.generate_latest())
