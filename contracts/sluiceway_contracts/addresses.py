@@ -44,6 +44,8 @@ _FORMS: dict[str, tuple[re.Pattern[str], str]] = {
     "slack": (re.compile(_PAIR), "write slack:<team>/<user>"),
     "web": (re.compile(_PAIR), "write web:<site>/<visitor>"),
 }
+SCHEMES = frozenset(_FORMS)
+"""The schemes of version 1; a third party's begins with x- and its provider's name."""
 _CUSTOM_SCHEME = re.compile(r"x-[a-z][a-z0-9-]{0,30}")
 _CUSTOM = (re.compile(r"[!-~]{1,256}"), "write x-<provider>: and at most 256 printable ASCII characters")
 

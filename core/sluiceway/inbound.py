@@ -166,10 +166,9 @@ class Inbound:
                 ext={served.channel: fact.ext} if fact.ext else {},
             )
             data = MessageReceived(message=message, resolved_by=place.resolved_by, is_new_conversation=place.is_new)
-            sequence = await self._stream.publish(_event(served, id, place, data, actor="customer"))
-        log.info(
-            "message.received", account=served.name, message=id, conversation=place.conversation, sequence=sequence
-        )
+            ack = await self._stream.publish(_event(served, id, place, data, actor="customer"))
+        what = "message.duplicate" if ack.duplicate else "message.received"
+        log.info(what, account=served.name, message=id, conversation=place.conversation, sequence=ack.seq)
 
     async def _receipt(self, served: Served, fact: Receipt) -> None:
         async with self._locks.of((served.tenant, fact.external_id)):

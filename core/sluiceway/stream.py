@@ -7,7 +7,7 @@ import time
 from sluiceway_contracts import Event
 
 from . import metrics
-from .bus.link import Link, Refused
+from .bus.link import Ack, Link, Refused
 from .errors import Unavailable
 
 
@@ -18,12 +18,12 @@ class EventStream:
         self._link = link
         self._prefix = prefix
 
-    async def publish(self, event: Event) -> int:
-        """Store an event and return its sequence. The same id is stored once. Raises `Unavailable`."""
+    async def publish(self, event: Event) -> Ack:
+        """Store an event; `duplicate` says that it was there already. Raises `Unavailable`."""
         started = time.perf_counter()
         try:
             ack = await self._link.publish(event.nats_subject(self._prefix), event.encode(), event.headers())
         except Refused as error:
             raise Unavailable(f"the stream refuses: {error}") from error
         metrics.publish_seconds.observe(time.perf_counter() - started)
-        return ack.seq
+        return ack

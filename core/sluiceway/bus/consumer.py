@@ -16,6 +16,7 @@ import structlog
 from nats.aio.msg import Msg
 
 from ..errors import SluicewayError, Unavailable
+from .inbox import RECONNECTED, Inbox
 from .link import Link
 
 log = structlog.get_logger(__name__)
@@ -29,7 +30,6 @@ MAX_ACK_PENDING = 20_000
 RETRY_S = 0.25
 
 _WAITED = ("404", "408")
-_RECONNECTED = Msg(None, subject="reconnected")  # type: ignore[arg-type]  # belongs to no client
 
 
 class ConsumerError(SluicewayError):
@@ -97,12 +97,12 @@ class Consumer:
 
     async def _wait_for_pin(self) -> None:
         """Until a first message comes to us, which says that the pin is ours; the message itself comes again."""
-        async with _Inbox(self._link) as inbox:
+        async with Inbox(self._link) as inbox:
             while True:
                 await self._pull(inbox, batch=1)
                 message = await inbox.next(PULL_EXPIRES_S + 2)
                 headers = (message.headers or {}) if message is not None else {}
-                if message is _RECONNECTED:
+                if message is RECONNECTED:
                     return
                 if pin := headers.get("Nats-Pin-Id"):
                     self._pin = pin
@@ -134,7 +134,7 @@ class Consumer:
 
     async def _session(self) -> AsyncIterator[Delivery]:
         """Messages until the pin or the connection is lost."""
-        async with _Inbox(self._link) as inbox:
+        async with Inbox(self._link) as inbox:
             left = 0
             while self._pin:
                 if left <= BATCH // 4:
@@ -143,7 +143,7 @@ class Consumer:
                 message = await inbox.next(PULL_EXPIRES_S + 2)
                 if message is None:
                     left = 0
-                elif message is _RECONNECTED:
+                elif message is RECONNECTED:
                     return
                 elif message.reply:
                     left -= 1
@@ -162,7 +162,7 @@ class Consumer:
             return BATCH
         return int(headers.get("Nats-Pending-Messages", BATCH))
 
-    async def _pull(self, inbox: _Inbox, batch: int) -> None:
+    async def _pull(self, inbox: Inbox, batch: int) -> None:
         request = {"batch": batch, "expires": PULL_EXPIRES_S * 10**9, "group": GROUP}
         if self._pin:
             request["id"] = self._pin
@@ -177,35 +177,3 @@ class Consumer:
         if (error := result.get("error")) is not None:
             raise ConsumerError(f"{call.partition('.')[2]}: {error.get('description')}")
         return result
-
-
-class _Inbox:
-    """A subject of our own for one session's messages. Whatever comes after its end is dropped by the server."""
-
-    def __init__(self, link: Link) -> None:
-        self.subject = link.new_inbox()
-        self._link = link
-        self._queue: asyncio.Queue[Msg] = asyncio.Queue()
-
-    async def __aenter__(self) -> _Inbox:
-        self._unsubscribe = await self._link.subscribe(self.subject, self._queue.put)
-        self._link.on_reconnect.append(self._reconnected)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._link.on_reconnect.remove(self._reconnected)
-        if self._link.connected:
-            await self._unsubscribe()
-
-    async def next(self, timeout_s: float) -> Msg | None:
-        """The next message, `_RECONNECTED`, or None when none came in time."""
-        if not self._queue.empty():
-            return self._queue.get_nowait()
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await self._queue.get()
-        except TimeoutError:
-            return None
-
-    def _reconnected(self) -> None:
-        self._queue.put_nowait(_RECONNECTED)

@@ -71,17 +71,28 @@ class Link:
         self._inbox = f"{settings.inbox_prefix}.{os.urandom(9).hex()}"
         self._permits = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._sweeper: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
+        self._logs_errors = True
 
     @property
     def connected(self) -> bool:
         return self._client.is_connected
 
-    async def connect(self) -> None:
-        """Connect once; from then on it reconnects by itself, for ever. Raises `Unavailable`."""
+    @property
+    def server_version(self) -> str:
+        """The version of the server that we are, or were last, connected to, such as "2.15.1"."""
+        return str(self._client.connected_server_version)
+
+    async def connect(self, within_s: float | None = None) -> None:
+        """Connect, and from then on reconnect, for ever. Raises `Unavailable` where it takes longer than `within_s`."""
+        self._logs_errors = within_s is None
         try:
-            await self._client.connect(**self._options())
+            async with asyncio.timeout(within_s):
+                await self._client.connect(**self._options())
         except (TimeoutError, OSError, nats.errors.Error) as error:
-            raise Unavailable(f"NATS at {self.settings.url} can't be reached: {error}") from error
+            why = self._failure or error
+            raise Unavailable(f"NATS at {self.settings.url} can't be reached: {why}") from error
+        self._logs_errors = True
         await self._client.subscribe(f"{self._inbox}.*", cb=self._answered)
         self._sweeper = asyncio.create_task(self._sweep())
 
@@ -176,7 +187,9 @@ class Link:
         s = self.settings
 
         async def on_error(error: Exception) -> None:
-            log.error("nats.error", error=f"{error.__class__.__name__}: {error}"[:300])
+            self._failure = error
+            if self._logs_errors:
+                log.error("nats.error", error=f"{error.__class__.__name__}: {error}"[:300])
 
         async def on_disconnected() -> None:
             if not self._closing:

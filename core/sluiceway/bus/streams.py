@@ -41,13 +41,18 @@ class Layout:
 async def ensure(link: Link, layout: Layout, *, create: bool) -> None:
     """Make sure of every stream and bucket. Raises `StreamsError` or `Unavailable`."""
     for name, wanted in layout.configs.items():
-        found = await _info(link, name)
-        if found is None:
+        if not await exists(link, layout, name):
             if not create:
                 raise StreamsError(f"the stream {name} is missing; create it, or set nats.streams to create")
             await _create(link, name, wanted)
-        else:
-            _check(name, found, wanted)
+
+
+async def exists(link: Link, layout: Layout, name: str) -> bool:
+    """Whether a stream or bucket of the layout is there, as it must be. Raises `StreamsError` or `Unavailable`."""
+    found = await _info(link, name)
+    if found is not None:
+        _check(name, found, layout.configs[name])
+    return found is not None
 
 
 def _check(name: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:

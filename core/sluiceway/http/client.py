@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import io
 import time
 from types import SimpleNamespace
 from typing import TypeVar
@@ -25,6 +26,7 @@ ANSWER_TIMEOUT_S = 20
 IDLE_S = 2.0
 """A connection idle for longer is not used again: its close may cross the request and look like a lost answer."""
 MAX_BODY_BYTES = 1 << 20
+STREAMED_BYTES = 1 << 18
 REPEATS_S = (0.2, 1.0)
 
 
@@ -77,7 +79,7 @@ class Client:
                 request.method,
                 request.url,
                 headers=dict(request.headers),
-                data=request.body or None,
+                data=_payload(request.body),
                 allow_redirects=False,
                 trace_request_ctx=written,
             ) as answer:
@@ -92,6 +94,10 @@ class Client:
         if status == 429:
             raise Throttled("the provider wants fewer requests", retry_after_s(headers.get("retry-after")))
         return Response(status=status, headers=headers, body=body)
+
+
+def _payload(body: bytes) -> bytes | io.BytesIO | None:
+    return io.BytesIO(body) if len(body) > STREAMED_BYTES else body or None
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:

@@ -1,0 +1,45 @@
+# Every target does its own set-up: Python 3.11 or newer, git and make are all that must be there.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: demo test check format bench lock schema clean help
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+demo: $(STAMP)  ## the main job, live: a text in, an answer out, its receipts (ARGS=--once ends after it)
+	@$(BIN)/python docs/demo/demo.py $(ARGS)
+
+test: check  ## lint, types and all tests
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term $(ARGS)
+
+check: $(STAMP)  ## lint and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## put the code into its form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## CPU per webhook against a bare handler and the same job in FastAPI
+	$(BIN)/python -m tests.bench $(ARGS)
+
+lock: $(STAMP)  ## requirements.txt anew, from pyproject.toml
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-header \
+	  --no-emit-package sluiceway-contracts --generate-hashes --group dev pyproject.toml -o requirements.txt
+
+schema: $(STAMP)  ## the contract's documents anew, from its structures
+	$(BIN)/python -m sluiceway_contracts.schema contracts/schema
+
+clean:  ## everything that was made here
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* sluiceway-data
+
+$(STAMP): requirements.txt pyproject.toml contracts/pyproject.toml tests/plugin/pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation \
+	  -e ./contracts -e . -e ./tests/plugin
+	@touch $@

@@ -1,0 +1,68 @@
+"""What every gateway must keep to, whoever wrote it; run it in your own tests: `check_gateway(MyGateway)`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from sluiceway_contracts import addresses, subjects
+
+from ..errors import Malformed, Rejected, SendError, SluicewayError, Throttled, Unverified
+from ..gateway import Account, Fault, Gateway, Outcome, Secret, Settings, Webhook
+from ..wire import FORM, JSON, Request
+
+HOSTILE_BODIES = (b"", b"{}", b"[]", b"null", b"a=b", b"\xff\xfe", b"%FF=%FF", b"{" * 5000, b"[" * 5000, b"9" * 5000)
+
+
+def check_gateway(gateway: type[Gateway[Any, Any]]) -> None:
+    """Raise `AssertionError`, which says what is wrong, where a gateway does not keep to the gateway API."""
+    missing = ", ".join(sorted(getattr(gateway, "__abstractmethods__", ())))
+    assert not missing, f"{gateway.__name__} lacks {missing}"
+    subjects.name(gateway.channel)
+    for scheme in gateway.schemes:
+        assert scheme in addresses.SCHEMES or scheme.startswith("x-"), f"the scheme {scheme} is none of the contract's"
+    assert issubclass(gateway.settings_type, Settings), "the settings derive from Settings"
+    assert issubclass(gateway.account_type, Account), "the account type derives from Account"
+    for struct in (gateway.settings_type, gateway.account_type):
+        assert struct.__struct_config__.forbid_unknown_fields, f"{struct.__name__} accepts keys that it does not know"
+    _check_errors(gateway)
+    if issubclass(gateway, Webhook):
+        _check_webhook(gateway)
+
+
+def _check_errors(gateway: type[Gateway[Any, Any]]) -> None:
+    made = gateway(_settings(gateway))
+    for code, fault in gateway.errors.items():
+        assert isinstance(code, str), f"the error code {code!r} is not text"
+        assert isinstance(fault, Fault), f"the error {code} has no Fault"
+        assert fault.text, f"the error {code} has no words"
+        refusal = made.refusal(code)
+        assert isinstance(refusal, SendError)
+        assert isinstance(refusal, Throttled) == (fault.outcome is Outcome.RETRY)
+    assert isinstance(made.refusal("no such code"), Rejected), "an unknown code must be final"
+
+
+def _check_webhook(gateway: type[Any]) -> None:
+    made = gateway(_settings(gateway), "https://hooks.example/hooks/x")
+    for body in HOSTILE_BODIES:
+        for content_type in (FORM, JSON, "text/plain", ""):
+            headers = {"content-type": content_type}
+            request = Request(method="POST", url="https://hooks.example/hooks/x", headers=headers, body=body)
+            try:
+                made.verify(request)
+            except (Unverified, Malformed):
+                continue
+            raise AssertionError(f"an unsigned delivery passes: {body[:20]!r} as {content_type or 'nothing'}")
+
+
+def _settings(gateway: type[Gateway[Any, Any]]) -> Settings:
+    """Settings with every required field filled in: a Secret, or text."""
+    values: dict[str, Any] = {}
+    for field in msgspec.structs.fields(gateway.settings_type):
+        if field.required:
+            values[field.name] = Secret("conformance") if field.type is Secret else "conformance"
+    try:
+        return gateway.settings_type(**values)
+    except (TypeError, ValueError, SluicewayError) as error:
+        raise AssertionError(f"{gateway.settings_type.__name__} can't be made of text: {error}") from error

@@ -1,0 +1,67 @@
+"""A simulator behind a real HTTP server: what a gateway sends, it answers, and then delivers what it promised."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from ..errors import SendError
+from ..http.client import Client
+from ..http.server import Route, Server
+from ..simulator import AnySimulator, Later
+from ..wire import Request, Response
+
+log = structlog.get_logger(__name__)
+
+
+class Provider:
+    """Serves a simulator. `requests` are what it was asked, `statuses` what its deliveries were answered."""
+
+    methods = frozenset({"GET", "POST", "PUT", "DELETE"})
+    max_body_bytes = 16 << 20
+
+    def __init__(self, simulator: AnySimulator, listen: str) -> None:
+        self.requests: list[Request] = []
+        self.statuses: list[int] = []
+        self._simulator = simulator
+        self._server = Server(listen, self._find)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Listen. Raises `OSError` where the address is taken."""
+        self._client = Client()
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Stop; what was still to be delivered is not."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.stop()
+        await self._client.close()
+
+    async def answer(self, request: Request) -> Response:
+        self.requests.append(request)
+        answer = self._simulator.answer(request)
+        log.info("provider.asked", request=repr(request), status=answer.response.status)
+        if answer.later:
+            task = asyncio.create_task(self._deliver(answer.later))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return answer.response
+
+    async def _deliver(self, deliveries: tuple[Later, ...]) -> None:
+        began = asyncio.get_running_loop().time()
+        for later in deliveries:
+            await asyncio.sleep(max(0.0, began + later.after_s - asyncio.get_running_loop().time()))
+            try:
+                status = (await self._client.exchange(later.request)).status
+            except SendError as error:
+                log.warning("provider.not_delivered", why=str(error))
+                continue
+            self.statuses.append(status)
+            log.info("provider.delivered", request=repr(later.request), status=status)
+
+    def _find(self, path: str) -> tuple[Route, str] | None:
+        return self, path
