@@ -261,6 +261,8 @@ class Webhook(ABC):
     """The provider delivers to our hook."""
 
     methods: ClassVar[frozenset[str]] = frozenset({"POST"})
+    accepted: ClassVar[Response] = Response()
+    """The reply to a delivery that was put aside, and needs no other."""
 
     @abstractmethod
     def verify(self, request: Request) -> None:

@@ -90,7 +90,7 @@ class Inbound:
         except Exception as error:
             await self._park(connection, request, error)
             metrics.deliveries.labels(connection, "parked").inc()
-            return Response()
+            return self._webhook(connection).accepted
         for fact in intake.facts:
             await self._take_fact(connection, request, fact)
         metrics.deliveries.labels(connection, "stored").inc()

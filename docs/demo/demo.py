@@ -16,7 +16,6 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,9 +64,8 @@ def main() -> int:
                 print(f"  {'missing' if step in missing else 'ok':8} {meaning}", flush=True)
             if missing or once:
                 return 1 if missing else 0
-            print(
-                f"\nIt stays up. In another terminal, write the next message:\n\n  {hint(environment)}\n\nCtrl-C ends it."
-            )
+            print("\nIt stays up until Ctrl-C. In another terminal, write the next message:\n")
+            print(f"  {hint(environment)}\n", flush=True)
             with contextlib.suppress(KeyboardInterrupt):
                 threading.Event().wait()
             return 0
@@ -125,9 +123,8 @@ def tool(command: str) -> str:
 
 def wait_until_ready() -> None:
     for _ in range(300):
-        with contextlib.suppress(urllib.error.URLError, ConnectionError):
-            with urllib.request.urlopen(READY_URL, timeout=1):
-                return
+        with contextlib.suppress(OSError), urllib.request.urlopen(READY_URL, timeout=1):
+            return
         time.sleep(0.1)
     sys.exit("demo: sluiceway did not become ready; its output above says why")
 

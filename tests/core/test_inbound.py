@@ -15,7 +15,7 @@ from sluiceway.wire import Request
 from sluiceway_contracts import AccountUnknown, ErrorDeadLetter, MessageReceived, Text
 from sluiceway_gateways._twilio import sign
 
-from .conftest import ENVIRONMENT, Rig, running, until
+from .conftest import ENVIRONMENT, TWILIO, Rig, running, until
 
 
 def changed(request: Request, **changes: object) -> Request:
@@ -116,7 +116,7 @@ async def test_a_text_to_nobodys_number_is_parked_announced_and_acknowledged(rig
 async def test_a_signed_delivery_with_a_missing_field_is_parked_with_its_bytes(rig: Rig) -> None:
     body = b"From=%2B447700900456&To=%2B447700900123&Body=Hello"
     response = await rig.deliver(signed(rig, body))
-    assert response.status == 200
+    assert response.status == 204
     (event,) = await rig.events()
     assert isinstance(event.data, ErrorDeadLetter)
     assert "MessageSid" in event.data.error.message
@@ -185,3 +185,42 @@ async def test_before_nats_is_reached_the_provider_is_told_to_come_again(tmp_pat
         await until(lambda: rig.link.connected, "NATS is back")
         assert (await rig.deliver(request)).status == 200
         assert len(await rig.events("message.received")) == 1
+
+
+SECOND_LOGIN = (
+    TWILIO.replace("[connections.twilio-uk]", '[connections.twilio-uk]\nhook = "shared"')
+    + """
+[connections.twilio-us]
+gateway = "sms.twilio"
+hook = "shared"
+sid = "AC00000000000000000000000000000002"
+token = "env:LOFT"
+api_url = "http://127.0.0.1:{api}"
+[accounts.us-sms]
+connection = "twilio-us"
+tenant = "globex"
+address = "tel:+12025550123"
+"""
+)
+
+
+async def test_two_logins_may_share_a_hook_and_each_is_credited_with_its_own(
+    tmp_path: Path, shared_nats: NatsServer
+) -> None:
+    async with running(tmp_path, shared_nats, SECOND_LOGIN) as rig:
+        assert (await rig.text("Hello", account="uk-sms")).status == 200
+        us = rig.account("us-sms")
+        simulator = type(rig.simulator)(rig.accounts.connections["twilio-us"].settings, rig.hook_url)
+        assert (await rig.deliver(simulator.deliver(us.account, "+12025550177", "Hi"))).status == 200
+        first, second = await rig.events("message.received")
+        assert (first.tenant, first.account) == ("acme", "uk-sms")
+        assert (second.tenant, second.account) == ("globex", "us-sms")
+
+
+async def test_one_login_cannot_speak_for_anothers_account(tmp_path: Path, shared_nats: NatsServer) -> None:
+    async with running(tmp_path, shared_nats, SECOND_LOGIN) as rig:
+        us = rig.account("us-sms")
+        assert (await rig.deliver(rig.simulator.deliver(us.account, "+12025550177", "Hi"))).status == 200
+        (event,) = await rig.events()
+        assert isinstance(event.data, AccountUnknown)
+        assert event.data.connection == "twilio-uk"

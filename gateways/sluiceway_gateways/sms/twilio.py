@@ -87,6 +87,7 @@ class TwilioSms(Gateway[Connection, Number], Webhook, Sender):
     schemes = ("tel", CUSTOM)
     capabilities = Capabilities(text=Chars(1600), media=MEDIA, media_count=10)
     errors = ERRORS
+    accepted = Response(status=204)
 
     def identity(self, account: Number) -> str:
         """The number, short code or name, as Twilio writes it."""
