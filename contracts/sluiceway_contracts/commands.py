@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from .messages import MessageRef, Party, Visibility
 from .parts import AnyPart
-from .values import AddressUri, Base, Channel, Id, Time
+from .values import AddressUri, Base, Channel, Id, Time, Timed
 
 
 class CommandData(Base, frozen=True, kw_only=True):
@@ -20,7 +20,7 @@ class CommandData(Base, frozen=True, kw_only=True):
     type: ClassVar[str]
 
 
-class MessageSend(CommandData, frozen=True, kw_only=True):
+class MessageSend(CommandData, Timed, frozen=True, kw_only=True):
     """Send a message, to a conversation or to addresses.
 
     `message_id` becomes the id of the message and is the idempotency key: the same one is never sent twice. Not sent by
@@ -85,7 +85,7 @@ class TypingSet(CommandData, frozen=True, kw_only=True):
     state: str
 
 
-class CallRequest(CommandData, frozen=True, kw_only=True):
+class CallRequest(CommandData, Timed, frozen=True, kw_only=True):
     """Put a call to a customer into the queue."""
 
     type: ClassVar[str] = "sluiceway.call.request"

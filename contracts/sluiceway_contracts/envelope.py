@@ -17,7 +17,7 @@ from . import parts, subjects
 from .commands import COMMANDS, CommandData, UnknownCommand
 from .events import EVENTS, LIVE, EventData, UnknownEvent
 from .ids import uuid7
-from .values import Base, Id, Time, now
+from .values import Base, Id, Time, Timed, now
 
 CONTENT_TYPE = "application/cloudevents+json"
 """Value of the NATS header `content-type`."""
@@ -35,7 +35,7 @@ class Undecodable(ValueError):
         self.type = type
 
 
-class Envelope(Base, frozen=True, kw_only=True):
+class Envelope(Timed, frozen=True, kw_only=True):
     """CloudEvents attributes and our extensions. `subject` is the conversation's id."""
 
     specversion: Literal["1.0"] = msgspec.field(default_factory=lambda: "1.0")

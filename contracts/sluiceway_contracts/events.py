@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from .messages import Message, MessageRef, Party
 from .parts import AnyPart
-from .values import AddressUri, Base, ByteCount, Channel, Currency, Decimal, Id, MediaRef, Milliseconds, Time
+from .values import AddressUri, Base, ByteCount, Channel, Currency, Decimal, Id, MediaRef, Milliseconds, Time, Timed
 
 Status = Annotated[
     str,
@@ -82,7 +82,7 @@ class Piece(Base, frozen=True, kw_only=True):
     error: Error | None = None
 
 
-class MessageStatus(EventData, frozen=True, kw_only=True):
+class MessageStatus(EventData, Timed, frozen=True, kw_only=True):
     """What became of a message of ours.
 
     `status` is what the provider has just told of one piece, `overall` the lowest of all pieces; any failed piece makes
@@ -113,7 +113,7 @@ class MessageMedia(EventData, frozen=True, kw_only=True):
     error: Error | None = None
 
 
-class MessageEdited(EventData, frozen=True, kw_only=True):
+class MessageEdited(EventData, Timed, frozen=True, kw_only=True):
     """A message now says something else: `parts` replace what was there."""
 
     type: ClassVar[str] = "sluiceway.message.edited"
@@ -123,7 +123,7 @@ class MessageEdited(EventData, frozen=True, kw_only=True):
     occurred_at: Time | None = None
 
 
-class MessageDeleted(EventData, frozen=True, kw_only=True):
+class MessageDeleted(EventData, Timed, frozen=True, kw_only=True):
     """A message was withdrawn; readers should no longer show it."""
 
     type: ClassVar[str] = "sluiceway.message.deleted"
@@ -132,7 +132,7 @@ class MessageDeleted(EventData, frozen=True, kw_only=True):
     occurred_at: Time | None = None
 
 
-class MessageReaction(EventData, frozen=True, kw_only=True):
+class MessageReaction(EventData, Timed, frozen=True, kw_only=True):
     """Somebody reacted to a message. `action` is added or removed; `emoji` is Unicode, absent where all are removed."""
 
     type: ClassVar[str] = "sluiceway.message.reaction"
@@ -143,7 +143,7 @@ class MessageReaction(EventData, frozen=True, kw_only=True):
     occurred_at: Time | None = None
 
 
-class MessageSeen(EventData, frozen=True, kw_only=True):
+class MessageSeen(EventData, Timed, frozen=True, kw_only=True):
     """The customer saw our messages up to and including `target`, where the provider tells it so."""
 
     type: ClassVar[str] = "sluiceway.message.seen"
@@ -291,7 +291,7 @@ class Wait(Base, frozen=True, kw_only=True):
     high: Milliseconds
 
 
-class CallRequested(EventData, frozen=True, kw_only=True):
+class CallRequested(EventData, Timed, frozen=True, kw_only=True):
     """Somebody wants to be called. `state` is requested."""
 
     type: ClassVar[str] = "sluiceway.call.requested"
@@ -385,7 +385,7 @@ class ErrorDeadLetter(EventData, frozen=True, kw_only=True):
     command_id: str | None = None
 
 
-class AccountHealth(EventData, frozen=True, kw_only=True):
+class AccountHealth(EventData, Timed, frozen=True, kw_only=True):
     """An account works, or stopped to. `state` is healthy, throttled or paused."""
 
     type: ClassVar[str] = "sluiceway.account.health"

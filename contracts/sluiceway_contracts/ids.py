@@ -32,12 +32,9 @@ def uuid8(key: bytes, *names: str) -> str:
 
     `key` is at most 64 bytes. The same names in another order, or cut elsewhere, give another id.
     """
-    digest = hashlib.blake2b(digest_size=16, key=key)
-    for name in names:
-        data = name.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(4, "big"))
-        digest.update(data)
-    bits = int.from_bytes(digest.digest(), "big")
+    encoded = [name.encode("utf-8", "surrogatepass") for name in names]
+    data = b"".join([len(name).to_bytes(4, "big") + name for name in encoded])
+    bits = int.from_bytes(hashlib.blake2b(data, digest_size=16, key=key).digest(), "big")
     return _text(bits & ~(0xF << 76) & ~(3 << 62) | 8 << 76 | 2 << 62)
 
 

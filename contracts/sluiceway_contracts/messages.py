@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from .parts import AnyPart
-from .values import AddressUri, Base, Id, Language, Scalar, Time
+from .values import AddressUri, Base, Id, Language, Scalar, Time, Timed
 
 Visibility = Annotated[str, Meta(description="private, or public: a review, comment or mention that anybody may read.")]
 Attributes = Annotated[Mapping[str, Scalar], Meta(description="At most 4 KB of scalars, for integrators.")]
@@ -59,7 +59,7 @@ class Referral(Base, frozen=True, kw_only=True):
     campaign: str | None = None
 
 
-class Message(Base, frozen=True, kw_only=True):
+class Message(Timed, frozen=True, kw_only=True):
     """One message, in or out.
 
     `author` wrote it; `sender` carried it where that is somebody else. `text` is a plain rendering of all parts.

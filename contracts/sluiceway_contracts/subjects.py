@@ -7,6 +7,7 @@ neither widen a subject nor cross into another tenant's.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 PREFIX = "sluiceway"
@@ -50,6 +51,7 @@ class CommandSubject(NamedTuple):
     conversation: str | None
 
 
+@lru_cache(4096)
 def token(text: str) -> str:
     """`text`, if it may be a token of a subject. Raises `InvalidSubject`."""
     if _TOKEN.fullmatch(text) is None:
@@ -128,6 +130,7 @@ def parse_command(subject: str, *, prefix: str = PREFIX) -> CommandSubject:
     raise InvalidSubject(subject, f"is no subject of a command under {prefix}.{VERSION}")
 
 
+@lru_cache(256)
 def _family_verb(type: str) -> tuple[str, str]:
     match type.split("."):
         case ["sluiceway", family, verb]:

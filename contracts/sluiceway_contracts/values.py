@@ -29,8 +29,12 @@ class Base(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     frozen: a value that crossed the bus is shared, so nobody may change it. kw_only: fields may be added anywhere.
     omit_defaults: an absent field and its default mean the same. Unknown fields are ignored, so that a reader
-    outlives the writer's next release. Times are brought to UTC; one without an offset is refused with `ValueError`.
+    outlives the writer's next release.
     """
+
+
+class Timed(Base, frozen=True, kw_only=True):
+    """A structure with times: they are brought to UTC; one without an offset is refused with `ValueError`."""
 
     def __post_init__(self) -> None:
         for field in _time_fields(type(self)):
@@ -61,7 +65,7 @@ def now() -> datetime.datetime:
 _TIMES: dict[type, tuple[str, ...]] = {}
 
 
-def _time_fields(struct: type[Base]) -> tuple[str, ...]:
+def _time_fields(struct: type[Timed]) -> tuple[str, ...]:
     found = _TIMES.get(struct)
     if found is None:
         found = tuple(f.name for f in msgspec.structs.fields(struct) if "datetime" in repr(f.type))

@@ -124,6 +124,9 @@ class Config:
         for token in self.core.nats.prefix.split("."):
             self._token(token, "nats.prefix")
         self._token(self.core.nats.names, "nats.names")
+        if "@" in (self.core.nats.url or ""):
+            what = "has a login in it; give nats.user and nats.password, or nats.token, of their own"
+            raise ConfigError(file, "nats.url", what)
 
     def connections(self) -> dict[str, Connection]:
         """Every connection by name. Raises `ConfigError`."""
@@ -262,7 +265,9 @@ def _with_environment(tables: Mapping[str, Any], environment: Mapping[str, str])
                 variable, "", "no such setting; write SLUICEWAY_<SECTION>__<KEY>, as in SLUICEWAY_NATS__URL"
             )
         number = int in (known[key], *get_args(known[key])) and text.isdecimal()
-        merged.setdefault(section, {})[key] = int(text) if number else text
+        table = merged.setdefault(section, {})
+        if isinstance(table, dict):  # anything else is refused soon
+            table[key] = int(text) if number else text
     return merged
 
 

@@ -179,7 +179,7 @@ class Continuity:
             data=opened,
         )
         await self._stream.publish(event)
-        metrics.conversations_opened.labels(reach.channel).inc()
+        metrics.count(metrics.conversations_opened, reach.channel).inc()
         try:
             await self._conversations.update(key, ConversationRecord(contact, announced=True), revision)
         except Conflict:

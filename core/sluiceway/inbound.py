@@ -69,7 +69,7 @@ class Inbound:
             try:
                 taken = await self._take(connection, request)
             except Unavailable as error:
-                metrics.deliveries.labels(connection, "unavailable").inc()
+                metrics.count(metrics.deliveries, connection, "unavailable").inc()
                 log.error("delivery.unavailable", connection=connection, error=str(error))
                 return RETRY_LATER
             reply = reply or taken
@@ -78,7 +78,7 @@ class Inbound:
         return self._refuse(connections[0], refusal)
 
     def _refuse(self, connection: str, error: Unverified | Malformed | None) -> Response:
-        metrics.deliveries.labels(connection, "refused").inc()
+        metrics.count(metrics.deliveries, connection, "refused").inc()
         log.warning("delivery.refused", connection=connection, why=str(error))
         return Response(status=error.status if isinstance(error, Malformed) else 403)
 
@@ -89,11 +89,11 @@ class Inbound:
             raise
         except Exception as error:
             await self._park(connection, request, error)
-            metrics.deliveries.labels(connection, "parked").inc()
+            metrics.count(metrics.deliveries, connection, "parked").inc()
             return self._webhook(connection).accepted
         for fact in intake.facts:
             await self._take_fact(connection, request, fact)
-        metrics.deliveries.labels(connection, "stored").inc()
+        metrics.count(metrics.deliveries, connection, "stored").inc()
         return intake.reply
 
     async def _receive(self, connection: str, request: Request) -> Intake:
@@ -108,7 +108,7 @@ class Inbound:
             log.error("account.unknown", connection=connection, remedy="add an account for it to the configuration")
             await self._parking.park_unknown(self._parcel(connection, request), fact.at)
             return
-        metrics.facts.labels(served.name, type(fact).__name__.lower()).inc()
+        metrics.count(metrics.facts, served.name, type(fact).__name__.lower()).inc()
         try:
             match fact:
                 case Received():
@@ -168,7 +168,7 @@ class Inbound:
             data = MessageReceived(message=message, resolved_by=place.resolved_by, is_new_conversation=place.is_new)
             ack = await self._stream.publish(_event(served, id, place, data, actor="customer"))
         what = "message.duplicate" if ack.duplicate else "message.received"
-        log.info(what, account=served.name, message=id, conversation=place.conversation, sequence=ack.seq)
+        log.debug(what, account=served.name, message=id, conversation=place.conversation, sequence=ack.seq)
 
     async def _receipt(self, served: Served, fact: Receipt) -> None:
         async with self._locks.of((served.tenant, fact.external_id)):
@@ -180,7 +180,7 @@ class Inbound:
                     served.tenant, applied.message_id, applied.record, applied.piece, fact, self._identity
                 )
                 await self._stream.publish(event)
-                log.info("message.status", account=served.name, message=applied.message_id, status=fact.status)
+                log.debug("message.status", account=served.name, message=applied.message_id, status=fact.status)
 
     async def _consent(self, served: Served, fact: Consent) -> None:
         address = addresses.normalise(fact.address)

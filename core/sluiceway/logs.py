@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from typing import Any
 
 import structlog
@@ -22,9 +23,8 @@ def configure(settings: Log) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.ExceptionRenderer(_trace),
     ]
-    if not text:
-        processors.append(structlog.processors.format_exc_info)
     structlog.configure(
         processors=[*processors, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -34,3 +34,14 @@ def configure(settings: Log) -> None:
     logging.basicConfig(
         level=max(level, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
     )
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # it logs the bytes of bad requests
+
+
+def _trace(info: structlog.typing.ExcInfo) -> str:
+    """Where it went wrong, and the kinds of error; what they say is left out, for it may quote a customer."""
+    told: list[str] = []
+    error: BaseException | None = info[1]
+    while error is not None:
+        told.append("".join(traceback.format_tb(error.__traceback__)) + type(error).__qualname__)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n".join(reversed(told))

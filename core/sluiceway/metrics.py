@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from prometheus_client import Counter, Gauge, Histogram
 
 deliveries = Counter("sluiceway_deliveries", "Deliveries by what became of them", ["connection", "outcome"])
@@ -15,3 +17,9 @@ conversations_opened = Counter("sluiceway_conversations_opened", "Conversations 
 commands = Counter("sluiceway_commands", "Commands by what became of them", ["account", "outcome"])
 provider_seconds = Histogram("sluiceway_provider_seconds", "A provider's answer to one request", ["account"])
 connected = Gauge("sluiceway_nats_connected", "1 while the connection to NATS is up")
+
+
+@lru_cache(4096)
+def count(counter: Counter, *labels: str) -> Counter:
+    """The counter of these labels; finding it anew costs more than counting."""
+    return counter.labels(*labels)

@@ -84,7 +84,7 @@ class AccountSender:
         await task.delivery.ack()
 
     async def _refuse(self, delivery: Delivery, refusal: Refusal) -> None:
-        metrics.commands.labels(self._served.name, refusal.code).inc()
+        metrics.count(metrics.commands, self._served.name, refusal.code).inc()
         await self._failures.tell(delivery, refusal)
         await delivery.ack()
 

@@ -158,7 +158,7 @@ class Sending:
         piece = msgspec.structs.replace(entry.record.pieces[0], external_id=sent.external_id)
         await entry.note(state="done", pieces=(piece,), segments=sent.segments, price=sent.price)
         self._log.info("message.sent", message=task.send.message_id, conversation=entry.record.conversation)
-        metrics.commands.labels(self._served.name, "sent").inc()
+        metrics.count(metrics.commands, self._served.name, "sent").inc()
         await self._reports.sent(task, entry.record)
 
     async def _end(self, task: Task, entry: Entry, status: str, error: SendError) -> None:
@@ -167,7 +167,7 @@ class Sending:
         piece = msgspec.structs.replace(entry.record.pieces[0], status=status, error=reason)
         await entry.note(state="done", pieces=(piece,))
         self._log.warning("message.not_sent", message=task.send.message_id, status=status, code=error.code)
-        metrics.commands.labels(self._served.name, status).inc()
+        metrics.count(metrics.commands, self._served.name, status).inc()
         await self._reports.status(task, entry.record)
         if isinstance(error, OptedOut):
             await self._reports.opted_out(task, entry.record, code)

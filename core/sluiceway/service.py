@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Coroutine
 from typing import Any
 
@@ -36,6 +37,7 @@ from .wire import Request, Response
 log = structlog.get_logger(__name__)
 
 CONNECT_PAUSE_S = 1.0
+GC_THRESHOLD = 20_000
 HOOKS = "/hooks/"
 
 
@@ -86,8 +88,12 @@ class Service:
     async def start(self) -> None:
         """Listen, and connect in the background. Raises `OSError` where an address is taken."""
         self._client = Client()
-        await self.probes.start()
-        await self.server.start()
+        try:
+            await self.probes.start()
+            await self.server.start()
+        except OSError:
+            await self.stop()
+            raise
         self._begin(self._connect())
 
     async def stop(self) -> None:
@@ -121,6 +127,9 @@ class Service:
             except (Unavailable, StreamsError, ConsumerError) as error:
                 log.error("service.not_ready", why=str(error))
                 await asyncio.sleep(CONNECT_PAUSE_S)
+        gc.collect()
+        gc.freeze()  # what was made until now stays: the collector need not look at it again
+        gc.set_threshold(GC_THRESHOLD, 20, 100)
         log.info("service.ready", hooks=self.server.listen, accounts=len(list(self.accounts)))
 
     async def _begin_serving(self) -> None:

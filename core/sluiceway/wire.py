@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, TypeVar
-from urllib.parse import unquote_plus, urlencode, urlsplit
+from urllib.parse import unquote_to_bytes, urlencode, urlsplit
 
 import msgspec
 
@@ -17,7 +17,6 @@ Basic = tuple[str, str]
 """User and password of HTTP's Basic scheme (RFC 7617)."""
 
 MAX_FORM_FIELDS = 1000
-MAX_JSON_DEPTH = 64
 
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
@@ -38,6 +37,9 @@ class Form(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._first)
+
+    def __contains__(self, name: object) -> bool:  # Mapping's own raises and catches a KeyError
+        return name in self._first
 
     def required(self, name: str) -> str:
         """The value of a field that must be there and not empty. Raises `Malformed`."""
@@ -93,7 +95,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def query(self) -> Form:
         """The query's fields. Raises `Malformed`."""
-        return Form(_pairs(urlsplit(self.url).query))
+        try:
+            return Form(_pairs(urlsplit(self.url).query))
+        except ValueError as error:
+            raise Malformed("the URL can't be read") from error
 
     @cached_property
     def form(self) -> Form:
@@ -142,10 +147,10 @@ def _pairs(encoded: str) -> list[tuple[str, str]]:
         raise Malformed(f"the form has more than {MAX_FORM_FIELDS} fields", 413)
     pairs: list[tuple[str, str]] = []
     try:
-        for field in encoded.split("&"):
+        for field in encoded.replace("+", " ").split("&"):
             name, _, value = field.partition("=")
-            if "%" in field or "+" in field:
-                name, value = unquote_plus(name, errors="strict"), unquote_plus(value, errors="strict")
+            if "%" in field:
+                name, value = unquote_to_bytes(name).decode(), unquote_to_bytes(value).decode()
             if field:
                 pairs.append((name, value))
     except UnicodeDecodeError as error:

@@ -5,12 +5,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sluiceway_contracts import (
+    COMMANDS,
     CONTENT_TYPE,
+    EVENTS,
     Command,
     ConsentChanged,
     ConversationOpened,
@@ -30,6 +33,7 @@ from sluiceway_contracts import (
     utc,
 )
 from sluiceway_contracts.subjects import InvalidSubject
+from sluiceway_contracts.values import Timed
 
 SAMPLES = Path(__file__).parents[2] / "contracts" / "samples"
 RAW_SAMPLES = [file.read_bytes() for file in sorted(SAMPLES.glob("*/*.json"))]
@@ -295,3 +299,9 @@ def test_data_with_no_parts_and_a_wrong_field_is_not_rescued() -> None:
     raw = RECEIVED | {"type": ConsentChanged.type, "data": {"address": 7}}
     with pytest.raises(Undecodable, match="data"):
         Event.decode(json.dumps(raw).encode())
+
+
+@pytest.mark.parametrize("struct", [*EVENTS.values(), *COMMANDS.values(), Message, Event, Command])
+def test_every_structure_with_a_time_brings_it_to_utc(struct: type[msgspec.Struct]) -> None:
+    has_times = any("datetime" in repr(field.type) for field in msgspec.structs.fields(struct))
+    assert has_times == issubclass(struct, Timed)

@@ -16,6 +16,7 @@ import pytest
 from sluiceway import accounts, config, plugins
 from sluiceway.accounts import Served
 from sluiceway.bus.link import Ack, Link
+from sluiceway.bus.streams import Layout, ensure
 from sluiceway.config import Core, Nats
 from sluiceway.http.client import Client
 from sluiceway.service import Service
@@ -212,3 +213,22 @@ async def rig(tmp_path: Path, shared_nats: NatsServer) -> AsyncIterator[Rig]:
     """A service with a Twilio connection, two accounts, and Twilio's simulator."""
     async with running(tmp_path, shared_nats) as rig:
         yield rig
+
+
+@asynccontextmanager
+async def linked(settings: Nats) -> AsyncIterator[Link]:
+    """One more connection, as another replica would have."""
+    link = Link(settings, "test")
+    await link.connect(WAIT_S)
+    try:
+        yield link
+    finally:
+        await link.close()
+
+
+@pytest.fixture
+async def layout(link: Link) -> Layout:
+    """The streams and buckets of `link`, made."""
+    layout = Layout(link.settings)
+    await ensure(link, layout, create=True)
+    return layout

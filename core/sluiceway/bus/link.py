@@ -1,7 +1,6 @@
 """The connection to NATS: pipelined requests that end with an answer or `Unavailable`, and never hang.
 
-All publishing, KV and consumer traffic goes through `Link.request`: one wildcard inbox, an integer a request, one sweep
-for time-outs. nats-py's own request makes a new id, a future and a timer each time and costs several times as much.
+All publishing, KV and consumer traffic goes through `Link.request` (`bus.pipeline` has how).
 """
 
 from __future__ import annotations
@@ -15,19 +14,18 @@ import msgspec
 import nats
 import nats.errors
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from ..config import Nats
 from ..errors import SluicewayError, Unavailable
+from .pipeline import PipelinedClient
 
 log = structlog.get_logger(__name__)
 
 Handler = Callable[[Msg], Awaitable[None]]
 
 TIMEOUT_S = 1.0
-SWEEP_S = 0.1
-MAX_IN_FLIGHT = 4096
+LOST = "the connection to NATS was lost before the answer"
 
 
 class Refused(SluicewayError):
@@ -64,13 +62,8 @@ class Link:
         self.closed = asyncio.Event()
         self.on_reconnect: list[Callable[[], None]] = []
         self._name = name
-        self._client = Client()
-        self._waiting: dict[str, tuple[asyncio.Future[Msg], float]] = {}
-        self._number = 0
+        self._client = PipelinedClient(self.new_inbox())
         self._closing = False
-        self._inbox = f"{settings.inbox_prefix}.{os.urandom(9).hex()}"
-        self._permits = asyncio.Semaphore(MAX_IN_FLIGHT)
-        self._sweeper: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
         self._logs_errors = True
 
@@ -79,9 +72,10 @@ class Link:
         return self._client.is_connected
 
     @property
-    def server_version(self) -> str:
-        """The version of the server that we are, or were last, connected to, such as "2.15.1"."""
-        return str(self._client.connected_server_version)
+    def server_version(self) -> tuple[int, int, int]:
+        """Major, minor and patch version of the server that we are connected to, such as (2, 15, 1)."""
+        version = self._client.connected_server_version
+        return version.major, version.minor, version.patch
 
     async def connect(self, within_s: float | None = None) -> None:
         """Connect, and from then on reconnect, for ever. Raises `Unavailable` where it takes longer than `within_s`."""
@@ -93,14 +87,11 @@ class Link:
             why = self._failure or error
             raise Unavailable(f"NATS at {self.settings.url} can't be reached: {why}") from error
         self._logs_errors = True
-        await self._client.subscribe(f"{self._inbox}.*", cb=self._answered)
-        self._sweeper = asyncio.create_task(self._sweep())
+        await self._client.listen()
 
     async def close(self) -> None:
         """Send what is buffered and close."""
         self._closing = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
         if self._client.is_connected:
             await self._client.flush(timeout=2)
         await self._client.close()
@@ -112,17 +103,7 @@ class Link:
 
         `Unavailable` does not mean that nothing happened: publish again only with the same Nats-Msg-Id.
         """
-        async with self._permits:
-            self._number += 1
-            inbox = f"{self._inbox}.{self._number}"
-            loop = asyncio.get_running_loop()
-            future: asyncio.Future[Msg] = loop.create_future()
-            self._waiting[inbox] = (future, loop.time() + timeout_s)
-            try:
-                await self._send(subject, payload, inbox, headers)
-                return await future
-            finally:
-                self._waiting.pop(inbox, None)
+        return await self._client.exchange(subject, payload, headers, timeout_s)
 
     async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> Ack:
         """Store a message and return JetStream's acknowledgement. Raises `Unavailable` or `Refused`."""
@@ -138,7 +119,12 @@ class Link:
         self, subject: str, payload: bytes = b"", reply: str = "", headers: Mapping[str, str] | None = None
     ) -> None:
         """Publish without waiting for anything. Raises `Unavailable`."""
-        await self._send(subject, payload, reply, headers)
+        if not self._client.is_connected:
+            raise Unavailable("the connection to NATS is down")
+        try:
+            await self._client.publish(subject, payload, reply, dict(headers) if headers else None)
+        except (OSError, nats.errors.Error) as error:
+            raise Unavailable(f"NATS can't take it: {error.__class__.__name__}") from error
 
     async def subscribe(
         self, subject: str, callback: Callable[[Msg], Awaitable[None]]
@@ -156,33 +142,6 @@ class Link:
         domain = self.settings.domain
         return f"$JS.{domain}.API.{call}" if domain else f"$JS.API.{call}"
 
-    async def _send(self, subject: str, payload: bytes, reply: str, headers: Mapping[str, str] | None) -> None:
-        if not self._client.is_connected:
-            raise Unavailable("the connection to NATS is down")
-        try:
-            await self._client.publish(subject, payload, reply, dict(headers) if headers else None)
-        except (OSError, nats.errors.Error) as error:
-            raise Unavailable(f"NATS can't take it: {error.__class__.__name__}") from error
-
-    async def _answered(self, message: Msg) -> None:
-        waiting = self._waiting.get(message.subject)
-        if waiting is not None and not waiting[0].done():
-            waiting[0].set_result(message)
-
-    async def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(SWEEP_S)
-            now = loop.time()
-            for future, deadline in list(self._waiting.values()):
-                if deadline < now and not future.done():
-                    future.set_exception(Unavailable("NATS did not answer in time"))
-
-    def _fail_all(self) -> None:
-        for future, _ in self._waiting.values():
-            if not future.done():
-                future.set_exception(Unavailable("the connection to NATS was lost before the answer"))
-
     def _options(self) -> dict[str, Any]:
         s = self.settings
 
@@ -194,7 +153,7 @@ class Link:
         async def on_disconnected() -> None:
             if not self._closing:
                 log.warning("nats.disconnected")
-            self._fail_all()
+            self._client.fail_all(LOST)
 
         async def on_reconnected() -> None:
             log.info("nats.reconnected")
@@ -202,7 +161,7 @@ class Link:
                 callback()
 
         async def on_closed() -> None:
-            self._fail_all()
+            self._client.fail_all(LOST)
             self.closed.set()
 
         options: dict[str, Any] = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -66,7 +66,7 @@ class Reader:
         found = msgspec.convert(answer["message"], _Message)
         return Stored(found.seq, found.subject, found.data)
 
-    async def messages(self, subject: str, since: Since, *, follow: bool = True) -> AsyncIterator[Stored]:
+    async def messages(self, subject: str, since: Since, *, follow: bool = True) -> AsyncGenerator[Stored, None]:
         """Messages on a subject, wildcards allowed, in order, each once; without `follow` it ends with what is there.
 
         Raises `ReaderError` or `Unavailable` where it can't begin; once it has, it waits while NATS is away.

@@ -1,4 +1,4 @@
-"""KV buckets: get, create, compare-and-set. No watching, no deleting, no cache."""
+"""KV buckets: get, list, create, compare-and-set. No watching, no deleting, no cache."""
 
 from __future__ import annotations
 
@@ -26,6 +26,14 @@ class Entry(NamedTuple, Generic[T]):
     revision: int
 
 
+class _State(msgspec.Struct):
+    subjects: dict[str, int] = {}
+
+
+class _Info(msgspec.Struct):
+    state: _State = msgspec.field(default_factory=_State)
+
+
 class Bucket(Generic[T]):
     """One kind of record in a bucket, as JSON."""
 
@@ -47,6 +55,15 @@ class Bucket(Generic[T]):
         if "KV-Operation" in headers:
             return None
         return Entry(self._decoder.decode(message.data), int(headers["Nats-Sequence"]))
+
+    async def keys(self) -> list[str]:
+        """Every key, sorted, those too whose value was deleted; none where there is no bucket. Raises `Unavailable`."""
+        call = self._link.api(f"STREAM.INFO.KV_{self._name}")
+        message = await self._link.request(call, msgspec.json.encode({"subjects_filter": self._subject(">")}))
+        if not message.data:
+            raise Unavailable("this NATS has no JetStream; start nats-server with --jetstream")
+        subjects = msgspec.json.decode(message.data, type=_Info).state.subjects
+        return sorted(subject.removeprefix(self._subject("")) for subject in subjects)
 
     async def create(self, key: str, value: T) -> int:
         """Write a key that isn't there and return its revision. Raises `Conflict` or `Unavailable`."""

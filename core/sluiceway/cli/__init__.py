@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 
 import click
@@ -59,6 +60,8 @@ def group() -> None:
 
 def main() -> None:
     """The entry point: errors on purpose are one line on standard error and exit code 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # what a customer wrote may not fit the terminal's encoding
     try:
         group(standalone_mode=True)
     except SluicewayError as error:

@@ -17,7 +17,8 @@ from ..wire import Request, Response
 log = structlog.get_logger(__name__)
 
 BODY_TIMEOUT_S = 10
-HEADER_TIMEOUT_S = 10
+IDLE_TIMEOUT_S = 75
+"""A connection is closed when no request has come in whole headers for so long, however they trickle."""
 MAX_LINE_BYTES = 8190
 MAX_HEADERS_BYTES = 16_380
 
@@ -55,7 +56,7 @@ class Server:
             self._handle,
             request_factory=_request_factory,
             access_log=None,
-            keepalive_timeout=75,
+            keepalive_timeout=IDLE_TIMEOUT_S,
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_HEADERS_BYTES,
         )
@@ -73,7 +74,16 @@ class Server:
             await self._runner.cleanup()
 
     async def _handle(self, raw: web.BaseRequest) -> web.StreamResponse:
-        found = self._find(raw.rel_url.path)
+        try:
+            return await self._answer(raw)
+        except (web.RequestPayloadError, ConnectionError):  # broken chunks, or nobody there any more
+            return _refused(400)
+        except Exception:
+            log.exception("http.broken")
+            return _refused(500)
+
+    async def _answer(self, raw: web.BaseRequest) -> web.StreamResponse:
+        found = self._find(raw.path)
         if found is None:
             return web.Response(status=404, text="no such hook\n")
         route, subpath = found

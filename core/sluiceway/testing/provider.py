@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -21,12 +22,20 @@ class Provider:
     methods = frozenset({"GET", "POST", "PUT", "DELETE"})
     max_body_bytes = 16 << 20
 
-    def __init__(self, simulator: AnySimulator, listen: str) -> None:
+    def __init__(
+        self, simulator: AnySimulator, listen: str, reach: Callable[[Request], Request] = lambda request: request
+    ) -> None:
+        """`reach` turns a delivery into the request that gets it there, where its URL alone would not."""
         self.requests: list[Request] = []
         self.statuses: list[int] = []
         self._simulator = simulator
+        self._reach = reach
         self._server = Server(listen, self._find)
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def listen(self) -> str:
+        return self._server.listen
 
     async def start(self) -> None:
         """Listen. Raises `OSError` where the address is taken."""
@@ -56,7 +65,7 @@ class Provider:
         for later in deliveries:
             await asyncio.sleep(max(0.0, began + later.after_s - asyncio.get_running_loop().time()))
             try:
-                status = (await self._client.exchange(later.request)).status
+                status = (await self._client.exchange(self._reach(later.request))).status
             except SendError as error:
                 log.warning("provider.not_delivered", why=str(error))
                 continue

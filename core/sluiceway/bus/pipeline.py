@@ -1,0 +1,113 @@
+"""Many requests on one connection at once: frames go out once a loop tick, answers are found by their number.
+
+nats-py's own request makes an id, a timer, a task hop and a flusher hop each time. This takes the short way through the
+same connection, which nats-py still opens, secures, watches and reconnects. It uses three private names of nats-py
+(`_process_msg`, `_pending`, `_transport`); requirements.txt pins the version, tests/core/test_link.py tries them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from ..errors import Unavailable
+
+SWEEP_S = 0.1
+MAX_IN_FLIGHT = 4096
+_NO_BREAKS = str.maketrans("\r\n", "  ")
+
+
+class PipelinedClient(Client):
+    """nats-py's client. What comes to `<inbox>.<number>` ends the request of that number, without a task of its own."""
+
+    def __init__(self, inbox: str) -> None:
+        super().__init__()
+        self._answers = f"{inbox}."
+        self._answers_sid = -1
+        self._waiting: dict[bytes, tuple[asyncio.Future[Msg], float]] = {}
+        self._number = 0
+        self._permits = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._flush_scheduled = False
+        self._sweep_scheduled = False
+
+    async def listen(self) -> None:
+        """Subscribe to the answers; once, after connecting: a reconnect subscribes again by itself."""
+        subscription = await self.subscribe(f"{self._answers}*")
+        self._answers_sid = subscription._id
+
+    async def exchange(self, subject: str, payload: bytes, headers: Mapping[str, str] | None, timeout_s: float) -> Msg:
+        """Publish with a reply subject and wait for the answer. Raises `Unavailable`."""
+        if len(self._waiting) < MAX_IN_FLIGHT:
+            return await self._exchange(subject, payload, headers, timeout_s)
+        async with self._permits:
+            return await self._exchange(subject, payload, headers, timeout_s)
+
+    def fail_all(self, why: str) -> None:
+        """End every request that waits."""
+        for future, _ in self._waiting.values():
+            if not future.done():
+                future.set_exception(Unavailable(why))
+
+    async def _exchange(self, subject: str, payload: bytes, headers: Mapping[str, str] | None, timeout_s: float) -> Msg:
+        if not self.is_connected:
+            raise Unavailable("the connection to NATS is down")
+        if len(payload) > self.max_payload:
+            raise Unavailable(f"the message has {len(payload)} bytes, this NATS takes {self.max_payload}")
+        self._number += 1
+        inbox = f"{self._answers}{self._number}".encode()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Msg] = loop.create_future()
+        self._waiting[inbox] = (future, loop.time() + timeout_s)
+        try:
+            self._write(loop, _frame(subject.encode(), inbox, payload, headers))
+            return await future
+        finally:
+            self._waiting.pop(inbox, None)
+
+    def _write(self, loop: asyncio.AbstractEventLoop, frame: bytes) -> None:
+        self._pending.append(frame)
+        self._pending_data_size += len(frame)
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            loop.call_soon(self._flush_tick)
+        if not self._sweep_scheduled:
+            self._sweep_scheduled = True
+            loop.call_later(SWEEP_S, self._sweep, loop)
+
+    def _flush_tick(self) -> None:
+        self._flush_scheduled = False
+        if self._pending and self.is_connected and self._transport is not None:
+            self._transport.write(b"".join(self._pending))
+            self._pending = []
+            self._pending_data_size = 0
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for future, deadline in self._waiting.values():
+            if deadline < now and not future.done():
+                future.set_exception(Unavailable("NATS did not answer in time"))
+        self._sweep_scheduled = bool(self._waiting)
+        if self._sweep_scheduled:
+            loop.call_later(SWEEP_S, self._sweep, loop)
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        if sid != self._answers_sid:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        waiting = self._waiting.get(bytes(subject))
+        if waiting is not None and not waiting[0].done():
+            found: Any = await self._process_headers(headers) if headers else None
+            waiting[0].set_result(Msg(self, subject.decode(), data=bytes(data), headers=found))
+
+
+def _frame(subject: bytes, reply: bytes, payload: bytes, headers: Mapping[str, str] | None) -> bytes:
+    """PUB or HPUB (https://docs.nats.io/reference/reference-protocols/nats-protocol)."""
+    if not headers:
+        return b"PUB %b %b %d\r\n%b\r\n" % (subject, reply, len(payload), payload)
+    lines = "".join([f"{name}: {value.translate(_NO_BREAKS)}\r\n" for name, value in headers.items()])
+    head = f"NATS/1.0\r\n{lines}\r\n".encode()
+    return b"HPUB %b %b %d %d\r\n%b%b\r\n" % (subject, reply, len(head), len(head) + len(payload), head, payload)

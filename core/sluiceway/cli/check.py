@@ -1,0 +1,142 @@
+"""`sluiceway check`: whether configuration and NATS are as they must be. Looks, and changes nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Literal
+
+import click
+import msgspec
+
+from ..errors import ConfigError, SluicewayError
+from . import options
+
+if TYPE_CHECKING:
+    from ..bus.link import Link
+    from ..config import Config, Core
+
+State = Literal["ok", "failed", "skipped"]
+COLOURS: dict[State, str] = {"ok": "green", "failed": "red", "skipped": "yellow"}
+
+LEAST_SERVER = (2, 14, 0)
+LACKS = "it can't reset a consumer, without which a killed gateway's commands wait 35 minutes or leave out of order"
+
+
+class Finding(msgspec.Struct):
+    """One thing that was looked at."""
+
+    what: str
+    state: State
+    detail: str
+
+
+@click.command(epilog="Example:  sluiceway check --config /etc/sluiceway.toml")
+@options.as_json
+@options.config
+def command(*, as_json: bool, file: str | None) -> None:
+    """Check the configuration, secrets and all, and the NATS that it names. Exit code 1 where something is wrong."""
+    from ..config import load
+
+    try:
+        config = load(file)
+    except ConfigError as error:
+        _tell(Finding("configuration", "failed", str(error)), as_json=as_json)
+        sys.exit(1)
+    if not options.run(_check(config, as_json=as_json)):
+        sys.exit(1)
+
+
+async def _check(config: Config, *, as_json: bool) -> bool:
+    """Tell of each finding as it is found; whether none failed."""
+    good = True
+    for finding in _configuration(config):
+        good = good and finding.state != "failed"
+        _tell(finding, as_json=as_json)
+    async for finding in _nats(config.core):
+        good = good and finding.state != "failed"
+        _tell(finding, as_json=as_json)
+    return good
+
+
+def _tell(finding: Finding, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(msgspec.json.encode(finding))
+        return
+    click.echo(f"{click.style(f'{finding.state:7}', fg=COLOURS[finding.state])} {finding.what}: {finding.detail}")
+
+
+def _configuration(config: Config) -> Iterator[Finding]:
+    from ..accounts import Accounts
+    from ..identity import Identity
+
+    core = config.core
+    yield Finding("configuration", "ok", config.file)
+    connections, accounts = {}, {}
+    for name in config.connection_names:
+        try:
+            connections[name] = found = config.connection(name)
+            yield Finding(f"connection {name}", "ok", f"{found.gateway} at {core.http.base_url}/hooks/{found.hook}")
+        except ConfigError as error:
+            yield Finding(f"connection {name}", "failed", str(error))
+    for name in config.account_names:
+        try:
+            accounts[name] = account = config.account(name, connections)
+            Accounts(connections, accounts, core.http.base_url, config.file)  # refuses the same address twice
+            yield Finding(f"account {name}", "ok", f"{account.address} of {account.tenant} on {account.connection}")
+        except ConfigError as error:
+            accounts.pop(name, None)
+            yield Finding(f"account {name}", "failed", str(error))
+    if core.identity.key is None:
+        yield Finding(
+            "identity key", "skipped", "`sluiceway up` makes one; `sluiceway run` needs it in the configuration"
+        )
+        return
+    try:
+        Identity(core.identity.key.reveal().encode())
+        yield Finding("identity key", "ok", "long enough")
+    except ConfigError as error:
+        yield Finding("identity key", "failed", str(error))
+
+
+async def _nats(core: Core) -> AsyncIterator[Finding]:
+    from ..errors import Unavailable
+    from . import bus
+
+    url = bus.settings(core).url
+    try:
+        async with bus.connected(core) as link:
+            yield Finding("nats", "ok", f"{url} answers")
+            yield _server(link)
+            async for finding in _streams(core, link):
+                yield finding
+    except Unavailable as error:
+        if core.nats.url is None:
+            yield Finding("nats", "skipped", f"{error}; `sluiceway up` starts it")
+        else:
+            yield Finding("nats", "failed", str(error))
+
+
+def _server(link: Link) -> Finding:
+    version = ".".join(map(str, link.server_version))
+    if link.server_version < LEAST_SERVER:
+        return Finding("nats version", "failed", f"{version} is older than 2.14: {LACKS}; update nats-server")
+    return Finding("nats version", "ok", version)
+
+
+async def _streams(core: Core, link: Link) -> AsyncIterator[Finding]:
+    from ..bus.streams import Layout, exists
+
+    layout = Layout(core.nats)
+    for name in layout.configs:
+        try:
+            there = await exists(link, layout, name)
+        except SluicewayError as error:
+            yield Finding(f"stream {name}", "failed", str(error))
+            continue
+        if there:
+            yield Finding(f"stream {name}", "ok", "as it must be")
+        elif core.nats.streams == "create":
+            yield Finding(f"stream {name}", "skipped", "is missing; the first gateway creates it")
+        else:
+            yield Finding(f"stream {name}", "failed", "is missing; create it, or set nats.streams to create")

@@ -1,0 +1,56 @@
+"""`sluiceway reply`: a text in a conversation, through the account that the customer wrote to last."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from sluiceway_contracts import Event, Undecodable
+
+from ..errors import SluicewayError
+from . import options, outcome
+
+if TYPE_CHECKING:
+    from ..config import Core
+
+
+class NoConversation(SluicewayError):
+    """There is no such conversation, or nothing in it that could be answered."""
+
+
+@click.command(epilog='Example:  sluiceway reply 019c22f1-d578-7625-af24-35aeedc2728d "On its way."')
+@click.argument("conversation", callback=options.conversation)
+@click.argument("text", callback=options.words)
+@outcome.wait
+@options.as_json
+@options.config
+def command(*, conversation: str, text: str, wait_s: float, as_json: bool, file: str | None) -> None:
+    """Answer TEXT in CONVERSATION, an id that `sluiceway tail` shows. Exit code 1 where it was not sent."""
+    from ..config import load
+
+    options.run(_reply(load(file, optional=True).core, conversation, text, wait_s=wait_s, as_json=as_json))
+
+
+async def _reply(core: Core, conversation: str, text: str, *, wait_s: float, as_json: bool) -> None:
+    from ..bus.reader import Reader
+    from ..bus.streams import Layout
+    from . import bus
+
+    async with bus.connected(core) as link:
+        subject = f"{core.nats.prefix}.v1.*.events.message.received.*.*.{conversation}"
+        stored = await Reader(link, Layout(core.nats).events).last(subject)
+        if stored is None:
+            raise NoConversation(
+                f"no customer has written in {conversation}; `sluiceway tail --since 1d` shows who has"
+            )
+        try:
+            event = Event.decode(stored.data)
+        except Undecodable as error:
+            raise NoConversation(f"the last message of {conversation} can't be read: {error}") from error
+        if event.channel is None or event.account is None:
+            raise NoConversation(f"the last message of {conversation} names no account to answer from")
+        command = outcome.message_send(
+            text, tenant=event.tenant, channel=event.channel, account=event.account, conversation=conversation
+        )
+        await outcome.carry(link, core, command, wait_s=wait_s, as_json=as_json)

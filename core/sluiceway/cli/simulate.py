@@ -1,0 +1,77 @@
+"""`sluiceway simulate`: one delivery, made and signed as the provider makes and signs it, to the running gateway."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import SendError, SluicewayError
+from . import local, options
+
+if TYPE_CHECKING:
+    from ..accounts import Accounts, Served
+    from ..config import Http
+    from ..wire import Request
+
+REMEDIES = {
+    403: "it refuses the signature: it was started with another secret or another http.public_url",
+    404: "it has no such hook: it was started with another configuration",
+    405: "it has no such hook: it was started with another configuration",
+    503: "it can't store anything now: is NATS there? its log says why",
+}
+
+
+class NotAccepted(SluicewayError):
+    """The gateway did not take the delivery; the text says what to do."""
+
+
+@click.command(epilog='Example:  sluiceway simulate sms --from +447700900456 "Where is my order?"')
+@click.argument("channel", callback=options.token)
+@click.argument("text")
+@click.option("--from", "sender", required=True, metavar="CUSTOMER", help="The customer, such as +447700900456.")
+@click.option("--account", metavar="NAME", help="The account written to; else the channel's only one.")
+@options.config
+def command(*, channel: str, text: str, sender: str, account: str | None, file: str | None) -> None:
+    """Deliver a customer's TEXT to the gateway of CHANNEL that runs with this configuration."""
+    from .. import accounts, plugins
+    from ..config import load
+
+    config = load(file)
+    served = accounts.of(config, (channel,))
+    chosen = _only(served, channel, account)
+    connection = served.connections[chosen.connection]
+    http = config.core.http
+    simulator = plugins.simulator(connection.gateway)(connection.settings, f"{http.base_url}/hooks/{connection.hook}")
+    status = options.run(_post(simulator.deliver(chosen.account, sender, text), http))
+    click.echo(f"{status} accepted by {chosen.name} of {chosen.tenant}; `sluiceway tail --since 1m` shows it")
+
+
+def _only(served: Accounts, channel: str, name: str | None) -> Served:
+    """Raises `click.UsageError` unless exactly one account is meant."""
+    found = {account.name: account for account in served}
+    listed = ", ".join(found) or "none"
+    if name is None and len(found) == 1:
+        return next(iter(found.values()))
+    if name is None:
+        raise click.UsageError(f"which account was written to? Name it with --account; {channel} has: {listed}")
+    if name not in found:
+        raise click.UsageError(f"there is no {channel} account {name}; there are: {listed}")
+    return found[name]
+
+
+async def _post(request: Request, http: Http) -> int:
+    """The gateway's status. Raises `NotAccepted` unless it is 2xx."""
+    from ..http.client import Client
+
+    client = Client()
+    try:
+        response = await client.exchange(local.request(request, http))
+    except SendError as error:
+        raise NotAccepted(f"no gateway answers on {http.listen}: {error}; start one with `sluiceway up`") from error
+    finally:
+        await client.close()
+    if not 200 <= response.status < 300:
+        remedy = REMEDIES.get(response.status, "its log says why")
+        raise NotAccepted(f"the gateway on {http.listen} answered {response.status}: {remedy}")
+    return response.status

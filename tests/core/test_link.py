@@ -1,0 +1,216 @@
+"""The connection to NATS, against a real server that is slowed, stopped, killed and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sluiceway import embedded
+from sluiceway.bus.link import Link, Refused
+from sluiceway.bus.streams import Layout
+from sluiceway.config import Nats
+from sluiceway.errors import Unavailable
+from sluiceway.gateway import Secret
+from sluiceway.testing.nats import NatsServer
+
+from .conftest import WAIT_S, free_port, linked, nats_settings, until
+
+
+@pytest.fixture
+async def own_link(own_nats: NatsServer) -> AsyncIterator[Link]:
+    async with linked(nats_settings(own_nats)) as link:
+        yield link
+
+
+@contextmanager
+def stopped(server: NatsServer) -> Iterator[None]:
+    """The server as a hung one is: it takes bytes and answers nothing."""
+    process = server._process
+    assert process is not None
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED)  # until all its threads are
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+async def test_a_publish_ends_with_where_it_is_stored(link: Link, layout: Layout) -> None:
+    subject = f"{link.settings.prefix}.v1.acme.events.x"
+    first, second = await link.publish(subject, b"1"), await link.publish(subject, b"2")
+    assert (first.stream, first.seq, second.seq) == (layout.events, 1, 2)
+    assert not first.duplicate
+
+
+async def test_a_message_id_that_was_stored_is_a_duplicate_and_not_stored_again(link: Link, layout: Layout) -> None:
+    subject = f"{link.settings.prefix}.v1.acme.events.x"
+    acks = [await link.publish(subject, b"1", {"Nats-Msg-Id": "a"}) for _ in range(3)]
+    assert [(ack.seq, ack.duplicate) for ack in acks] == [(1, False), (1, True), (1, True)]
+
+
+@pytest.mark.usefixtures("layout")
+async def test_what_the_stream_refuses_has_the_servers_number(link: Link) -> None:
+    subject = f"{link.settings.prefix}.v1.acme.events.x"
+    with pytest.raises(Refused, match="wrong last sequence") as caught:
+        await link.publish(subject, b"1", {"Nats-Expected-Last-Sequence": "99"})
+    assert caught.value.err_code == 10071
+
+
+async def test_a_subject_that_no_stream_takes_is_unavailable(link: Link) -> None:
+    with pytest.raises(Unavailable, match="no stream takes nowhere subjects; run `sluiceway check`"):
+        await link.publish("nowhere.at.all", b"1")
+
+
+async def test_a_payload_that_is_too_large_is_unavailable_and_hurts_nobody_else(link: Link) -> None:
+    with pytest.raises(Unavailable, match="has 2097152 bytes, this NATS takes 1048576"):
+        await link.request(link.api("INFO"), b"x" * (2 << 20))
+    assert (await link.request(link.api("INFO"))).data
+
+
+async def test_answers_find_their_requests(link: Link) -> None:
+    async def echo(message: object) -> None:
+        await link.send(message.reply, message.data)  # type: ignore[attr-defined]  # it is a Msg
+
+    stop = await link.subscribe("echo", echo)
+    answers = await asyncio.gather(*(link.request("echo", str(n).encode()) for n in range(500)))
+    assert [int(answer.data) for answer in answers] == list(range(500))
+    await stop()
+
+
+async def test_the_domain_is_part_of_the_api(shared_nats: NatsServer) -> None:
+    assert Link(Nats(url=shared_nats.url), "test").api("INFO") == "$JS.API.INFO"
+    assert Link(Nats(url=shared_nats.url, domain="hub"), "test").api("INFO") == "$JS.hub.API.INFO"
+
+
+async def test_inboxes_begin_as_configured(shared_nats: NatsServer) -> None:
+    async with linked(Nats(url=shared_nats.url, inbox_prefix="_MINE.x")) as link:
+        assert link.new_inbox().startswith("_MINE.x.")
+        assert link.new_inbox() != link.new_inbox()
+        assert (await link.request(link.api("INFO"))).subject.startswith("_MINE.x.")
+
+
+async def test_the_servers_version_is_known(link: Link) -> None:
+    assert link.server_version >= (2, 14)
+
+
+async def test_a_server_that_does_not_answer_in_time_is_unavailable(own_nats: NatsServer, own_link: Link) -> None:
+    with stopped(own_nats), pytest.raises(Unavailable, match="did not answer in time"):
+        await own_link.request(own_link.api("INFO"), timeout_s=0.2)
+
+
+async def test_requests_in_flight_fail_at_once_when_the_server_dies(own_nats: NatsServer, own_link: Link) -> None:
+    with stopped(own_nats):
+        asked = [asyncio.create_task(own_link.request(own_link.api("INFO"), timeout_s=600)) for _ in range(50)]
+        await asyncio.sleep(0)
+        own_nats.kill()
+    async with asyncio.timeout(WAIT_S):
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(answer) for answer in answers} == {Unavailable}
+    assert {str(answer) for answer in answers} == {"the connection to NATS was lost before the answer"}
+
+
+async def test_without_a_connection_everything_is_unavailable_at_once(own_nats: NatsServer, own_link: Link) -> None:
+    own_nats.kill()
+    await until(lambda: not own_link.connected, "the loss is noticed")
+    with pytest.raises(Unavailable, match="the connection to NATS is down"):
+        await own_link.request(own_link.api("INFO"), timeout_s=600)
+    with pytest.raises(Unavailable, match="the connection to NATS is down"):
+        await own_link.send("x", b"")
+
+
+async def test_after_a_restart_it_works_again_and_says_so(own_nats: NatsServer, own_link: Link) -> None:
+    told = asyncio.Event()
+    own_link.on_reconnect.append(told.set)
+    own_nats.kill()
+    await until(lambda: not own_link.connected, "the loss is noticed")
+    assert not told.is_set()
+    own_nats.restart()
+    await until(told.is_set, "word of the new connection")
+    assert (await own_link.request(own_link.api("INFO"))).data
+    assert not own_link.closed.is_set()
+
+
+async def test_a_server_that_is_not_there_is_unavailable_with_its_address() -> None:
+    url = f"nats://127.0.0.1:{free_port()}"
+    link = Link(Nats(url=url), "test")
+    with pytest.raises(Unavailable, match=f"NATS at {url} can't be reached: .*"):
+        await link.connect(within_s=0.5)
+    await link.close()
+
+
+async def test_a_server_that_starts_later_is_waited_for(own_nats: NatsServer) -> None:
+    own_nats.kill()
+    link = Link(nats_settings(own_nats), "test")
+    connecting = asyncio.create_task(link.connect())
+    await asyncio.sleep(0.1)
+    own_nats.restart()
+    async with asyncio.timeout(WAIT_S):
+        await connecting
+    assert (await link.request(link.api("INFO"))).data
+    await link.close()
+
+
+async def test_credentials_that_are_not_there_are_unavailable(shared_nats: NatsServer) -> None:
+    link = Link(Nats(url=shared_nats.url, ca="/nowhere/ca.pem"), "test")
+    with pytest.raises(Unavailable, match="No such file"):
+        await link.connect(within_s=1)
+
+
+async def test_a_closed_link_says_so_and_its_requests_have_ended(own_nats: NatsServer) -> None:
+    async with linked(nats_settings(own_nats)) as link:
+        with stopped(own_nats):
+            asked = asyncio.create_task(link.request(link.api("INFO"), timeout_s=600))
+            await asyncio.sleep(0)
+        await asked
+    assert link.closed.is_set()
+    with pytest.raises(Unavailable):
+        await link.request(link.api("INFO"))
+
+
+def openssl(*arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture
+def strict_nats(tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    """A server that asks for TLS, a certificate and a password; its port, and the PEM file of all three."""
+    port, pem = free_port(), tmp_path / "all.pem"
+    subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2")
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject, "-keyout", str(pem), "-out", f"{pem}.crt")
+    pem.write_bytes(pem.read_bytes() + Path(f"{pem}.crt").read_bytes())
+    config = tmp_path / "nats.conf"
+    config.write_text(
+        f'listen: "127.0.0.1:{port}"\nauthorization {{ user: desk, password: "open sesame" }}\n'
+        f'tls {{ cert_file: "{pem}", key_file: "{pem}", ca_file: "{pem}", verify: true }}\n'
+    )
+    process = subprocess.Popen([embedded.binary(), "-c", str(config), "-l", str(tmp_path / "log")])
+    yield port, pem
+    process.kill()
+    process.wait()
+
+
+async def test_tls_with_certificates_and_a_password_connects(strict_nats: tuple[int, Path]) -> None:
+    port, pem = strict_nats
+    login = {"user": "desk", "password": Secret("open sesame")}
+    tls = {"ca": str(pem), "certificate": str(pem), "key": str(pem)}
+    async with linked(Nats(url=f"tls://localhost:{port}", **login, **tls)) as link:  # type: ignore[arg-type]  # they fit
+        assert link.connected
+
+
+@pytest.mark.parametrize("wrong", ["password", "certificate"])
+async def test_a_refused_login_says_so_and_never_the_password(strict_nats: tuple[int, Path], wrong: str) -> None:
+    port, pem = strict_nats
+    login = {"user": "desk", "password": Secret("canary" if wrong == "password" else "open sesame")}
+    tls = {"ca": str(pem)} | ({} if wrong == "certificate" else {"certificate": str(pem), "key": str(pem)})
+    link = Link(Nats(url=f"tls://localhost:{port}", **login, **tls), "test")  # type: ignore[arg-type]  # they fit
+    with pytest.raises(Unavailable) as caught:
+        await link.connect(within_s=1)
+    assert "canary" not in str(caught.value)
+    await link.close()
