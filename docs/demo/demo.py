@@ -23,8 +23,10 @@ from pathlib import Path
 HERE = Path(__file__).parent
 CONFIG = HERE / "sluiceway.toml"
 NATS_URL = "nats://127.0.0.1:4333"
+SIMULATOR = "127.0.0.1:8334"
 READY_URL = "http://127.0.0.1:9333/readyz"
 STEPS_TIMEOUT_S = 60
+SETTLE_S = 1.5  # so that what the processes say of themselves is read before the story
 STEPS = [
     ("conversation.opened", "a conversation is opened"),
     ("message.received", "the customer's text is on the stream"),
@@ -50,12 +52,13 @@ def main() -> int:
         with contextlib.ExitStack() as running:
             running.enter_context(process(environment, "sluiceway", "up"))
             wait_until_ready()
-            running.enter_context(process(environment, "sluiceway", "simulator", quiet=True))
+            running.enter_context(process(environment, "sluiceway", "simulator", "--listen", SIMULATOR, quiet=True))
             running.enter_context(process(environment, "python", str(HERE / "helpdesk.py")))
             running.enter_context(process(environment, "sluiceway", "tail", "--since", "all"))
             seen = Seen(
                 running.enter_context(process(environment, "sluiceway", "tail", "--since", "all", "--json", pipe=True))
             )
+            time.sleep(SETTLE_S)
             print("\nA customer writes. What follows is the stream:\n", flush=True)
             say = ["simulate", "sms", "--from", "+447700900456", "Where is my order?"]
             subprocess.run([tool("sluiceway"), *say], env=environment, check=True)

@@ -4,7 +4,6 @@ import asyncio
 import os
 
 import nats
-from nats.js.api import DeliverPolicy
 
 from sluiceway_contracts import Command, Event, MessageReceived, MessageSend, Party, Text, uuid7
 
@@ -13,7 +12,7 @@ EVENTS = "sluiceway.v1.acme.events.message.received.>"
 
 async def main() -> None:
     js = (await nats.connect(os.environ.get("NATS_URL", "nats://127.0.0.1:4222"))).jetstream()
-    inbox = await js.subscribe(EVENTS, durable="desk", deliver_policy=DeliverPolicy.NEW, manual_ack=True)
+    inbox = await js.subscribe(EVENTS, durable="desk", manual_ack=True)
     print("helpdesk: waiting for customers", flush=True)
     async for stored in inbox.messages:
         event = Event.decode(stored.data)
