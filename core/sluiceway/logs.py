@@ -37,10 +37,10 @@ def configure(settings: Log) -> None:
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # it logs the bytes of bad requests
 
 
-def _trace(info: structlog.typing.ExcInfo) -> str:
+def _trace(exc_info: structlog.typing.ExcInfo) -> str:
     """Where it went wrong, and the kinds of error; what they say is left out, for it may quote a customer."""
     told: list[str] = []
-    error: BaseException | None = info[1]
+    error: BaseException | None = exc_info[1]
     while error is not None:
         told.append("".join(traceback.format_tb(error.__traceback__)) + type(error).__qualname__)
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

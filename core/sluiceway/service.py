@@ -113,10 +113,12 @@ class Service:
 
     async def _connect(self) -> None:
         """Until it works: connect, make sure of streams and key, begin to serve."""
+        connected = False
         while True:
             try:
-                if not self.link.connected:
+                if not connected:  # only once: a link that was lost comes back by itself
                     await self.link.connect()
+                    connected = True
                 await ensure(self.link, self._layout, create=self._core.nats.streams == "create")
                 await self._begin_serving()
                 break

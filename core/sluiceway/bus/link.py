@@ -63,6 +63,7 @@ class Link:
         self.on_reconnect: list[Callable[[], None]] = []
         self._name = name
         self._client = PipelinedClient(self.new_inbox())
+        self._begun = False
         self._closing = False
         self._failure: Exception | None = None
         self._logs_errors = True
@@ -79,6 +80,7 @@ class Link:
 
     async def connect(self, within_s: float | None = None) -> None:
         """Connect, and from then on reconnect, for ever. Raises `Unavailable` where it takes longer than `within_s`."""
+        self._begun = True
         self._logs_errors = within_s is None
         try:
             async with asyncio.timeout(within_s):
@@ -92,9 +94,13 @@ class Link:
     async def close(self) -> None:
         """Send what is buffered and close."""
         self._closing = True
-        if self._client.is_connected:
-            await self._client.flush(timeout=2)
-        await self._client.close()
+        try:
+            if self._client.is_connected:
+                await self._client.flush(timeout=2)
+        except (TimeoutError, nats.errors.Error) as error:
+            log.warning("nats.not_flushed", why=error.__class__.__name__)
+        if self._begun:
+            await self._client.close()
 
     async def request(
         self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None, timeout_s: float = TIMEOUT_S

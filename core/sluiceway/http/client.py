@@ -27,6 +27,8 @@ IDLE_S = 2.0
 """A connection idle for longer is not used again: its close may cross the request and look like a lost answer."""
 MAX_BODY_BYTES = 1 << 20
 STREAMED_BYTES = 1 << 18
+ONE_WRITE_BYTES = 1 << 15
+"""aiohttp writes headers and a body of up to so many bytes at once, and waits for nothing in between."""
 REPEATS_S = (0.2, 1.0)
 
 
@@ -88,12 +90,19 @@ class Client:
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             why = type(error).__name__
-            if written.headers:
+            if written.headers and not _was_closed(error, request.body):
                 raise Ambiguous(f"the request was written, then: {why}") from error
             raise Unreachable(f"nothing was written: {why}") from error
         if status == 429:
             raise Throttled("the provider wants fewer requests", retry_after_s(headers.get("retry-after")))
         return Response(status=status, headers=headers, body=body)
+
+
+def _was_closed(error: Exception, body: bytes) -> bool:
+    """Whether aiohttp found the pooled connection closed when it began to write: then nothing of it went out."""
+    cause = error.__cause__ or error
+    found = isinstance(cause, aiohttp.ClientConnectionResetError) and "closing transport" in str(cause)
+    return found and len(body) <= ONE_WRITE_BYTES
 
 
 def _payload(body: bytes) -> bytes | io.BytesIO | None:
