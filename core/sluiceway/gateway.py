@@ -216,7 +216,7 @@ class Gateway(ABC, Generic[C, A]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for base in getattr(cls, "__orig_bases__", ()):
+        for base in cls.__dict__.get("__orig_bases__", ()):
             if typing.get_origin(base) is Gateway:
                 arguments = typing.get_args(base)
                 cls.settings_type = arguments[0]

@@ -19,7 +19,7 @@ from . import metrics
 from .accounts import Accounts, Served
 from .continuity import Continuity, Place, Reach
 from .driver import Driver
-from .errors import Malformed, SluicewayError, Unavailable, Unverified
+from .errors import Ambiguous, Malformed, SluicewayError, Throttled, Unavailable, Unreachable, Unverified
 from .gateway import AnyFact, Consent, Intake, Receipt, Received, Unreadable, Webhook
 from .identity import Identity
 from .ledger import Ledger
@@ -100,7 +100,10 @@ class Inbound:
         received = self._webhook(connection).receive(request)
         if isinstance(received, Intake):
             return received
-        return await self._driver.play(received)
+        try:
+            return await self._driver.play(received)
+        except (Unreachable, Throttled, Ambiguous) as error:
+            raise Unavailable(f"the provider could not be asked: {error.code}") from error
 
     async def _take_fact(self, connection: str, request: Request, fact: AnyFact) -> None:
         served = self._accounts.at(connection, fact.at)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sluiceway import embedded
+from sluiceway.bus import pipeline
 from sluiceway.bus.link import Link, Refused
 from sluiceway.bus.streams import Layout
 from sluiceway.config import Nats
@@ -72,6 +73,23 @@ async def test_a_payload_that_is_too_large_is_unavailable_and_hurts_nobody_else(
     with pytest.raises(Unavailable, match="has 2097152 bytes, this NATS takes 1048576"):
         await link.request(link.api("INFO"), b"x" * (2 << 20))
     assert (await link.request(link.api("INFO"))).data
+
+
+async def test_a_message_that_is_too_large_to_send_is_unavailable(link: Link) -> None:
+    with pytest.raises(Unavailable, match="MaxPayloadError"):
+        await link.send("x", b"x" * (2 << 20))
+
+
+async def test_requests_beyond_the_limit_wait_for_their_turn(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "MAX_IN_FLIGHT", 2)
+    answers = await asyncio.gather(*(link.request(link.api("INFO")) for _ in range(20)))
+    assert all(answer.data for answer in answers)
+
+
+async def test_a_link_to_a_server_that_hangs_can_be_closed(own_nats: NatsServer, own_link: Link) -> None:
+    with stopped(own_nats):
+        await own_link.close()
+    assert own_link.closed.is_set()
 
 
 async def test_answers_find_their_requests(link: Link) -> None:
@@ -214,3 +232,7 @@ async def test_a_refused_login_says_so_and_never_the_password(strict_nats: tuple
         await link.connect(within_s=1)
     assert "canary" not in str(caught.value)
     await link.close()
+
+
+async def test_a_link_that_never_connected_can_be_closed() -> None:
+    await Link(Nats(), "test").close()

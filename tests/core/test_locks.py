@@ -50,6 +50,23 @@ async def test_an_error_inside_frees_the_key() -> None:
     assert len(locks) == 0
 
 
+async def test_one_who_gives_up_when_it_is_their_turn_passes_it_on() -> None:
+    locks, done = Locks(), []
+
+    async def work(number: int) -> None:
+        async with locks.of("key"):
+            done.append(number)
+
+    async with locks.of("key"):
+        late, patient = asyncio.create_task(work(1)), asyncio.create_task(work(2))
+        await asyncio.sleep(0)
+    late.cancel()
+    await asyncio.gather(late, return_exceptions=True)
+    await patient
+    assert done == [2]
+    assert len(locks) == 0
+
+
 async def test_one_who_gives_up_waiting_leaves_the_others_their_turn() -> None:
     locks, done = Locks(), []
 
