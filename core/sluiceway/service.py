@@ -18,7 +18,7 @@ from .bus.store import Bucket
 from .bus.streams import Layout, StreamsError, ensure
 from .config import Core
 from .continuity import Continuity
-from .errors import ConfigError, Unavailable
+from .errors import ConfigError, SluicewayError, Unavailable
 from .failures import Failures
 from .gateway import Sender, Webhook
 from .http.client import Client
@@ -75,7 +75,7 @@ class Service:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set or NATS is gone for good. Raises `ConfigError` or `OSError` for a false start."""
+        """Serve until `stop` is set. Raises `ConfigError` or `OSError` for a false start, else `SluicewayError`."""
         await self.start()
         waits = [asyncio.create_task(event.wait()) for event in (stop, self.link.closed)]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -84,6 +84,8 @@ class Service:
         await self.stop()
         if self.fatal is not None:
             raise self.fatal
+        if not stop.is_set():
+            raise SluicewayError("a part broke, or the connection to NATS was closed for good; the log says why")
 
     async def start(self) -> None:
         """Listen, and connect in the background. Raises `OSError` where an address is taken."""

@@ -14,7 +14,7 @@ from sluiceway import service as module
 from sluiceway.bus.link import TIMEOUT_S, Link
 from sluiceway.bus.streams import Layout, ensure
 from sluiceway.config import Core, Nats
-from sluiceway.errors import ConfigError
+from sluiceway.errors import ConfigError, SluicewayError
 from sluiceway.gateway import Secret
 from sluiceway.service import Service
 from sluiceway.testing.nats import NatsServer
@@ -223,4 +223,5 @@ async def test_a_part_that_breaks_ends_the_service(
     running = asyncio.create_task(service.run(asyncio.Event()))
     await asyncio.wait([running], timeout=30)
     assert running.done()
-    await running
+    with pytest.raises(SluicewayError, match="a part broke"):
+        await running
