@@ -21,7 +21,6 @@ from .errors import (
 from .gateway import (
     Account,
     Capabilities,
-    Chars,
     Consent,
     Fact,
     Fault,
@@ -30,8 +29,10 @@ from .gateway import (
     Intake,
     Outbound,
     Outcome,
+    Rate,
     Receipt,
     Received,
+    Retries,
     Secret,
     Sender,
     Sent,
@@ -40,6 +41,7 @@ from .gateway import (
     Webhook,
 )
 from .simulator import Answer, Later, Simulator
+from .units import Chars, Segments, Utf8, Utf16
 from .wire import Form, Request, Response
 
 __all__ = [
@@ -62,12 +64,15 @@ __all__ = [
     "OptedOut",
     "Outbound",
     "Outcome",
+    "Rate",
     "Receipt",
     "Received",
     "Rejected",
     "Request",
     "Response",
+    "Retries",
     "Secret",
+    "Segments",
     "SendError",
     "Sender",
     "Sent",
@@ -79,6 +84,8 @@ __all__ = [
     "Unreachable",
     "Unreadable",
     "Unverified",
+    "Utf8",
+    "Utf16",
     "Webhook",
     "WindowClosed",
 ]

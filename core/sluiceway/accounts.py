@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from .bus.store import Bucket
 from .config import Config, Connection
@@ -26,6 +27,11 @@ class Served(Struct, frozen=True, kw_only=True):
     def tenant(self) -> str:
         return self.account.tenant
 
+    @property
+    def key(self) -> str:
+        """Where the register of accounts has it."""
+        return f"{self.tenant}.{self.channel}.{self.name}"
+
 
 class Notice(Struct, frozen=True, kw_only=True):
     """What KV `…_ACCOUNTS` says of an account, for whoever routes commands."""
@@ -35,6 +41,9 @@ class Notice(Struct, frozen=True, kw_only=True):
     address: str
     capabilities: Capabilities
     health: str = "healthy"
+
+    def with_health(self, health: str) -> Notice:
+        return replace(self, health=health)
 
 
 class Accounts:
@@ -74,13 +83,16 @@ class Accounts:
     async def announce(self, bucket: Bucket[Notice]) -> None:
         """Tell others which accounts are served here. Raises `Unavailable`."""
         for served in self._by_identity.values():
-            notice = Notice(
-                connection=served.connection,
-                gateway=self.connections[served.connection].gateway,
-                address=served.account.address,
-                capabilities=served.gateway.capabilities,
-            )
-            await bucket.put(f"{served.tenant}.{served.channel}.{served.name}", notice)
+            await bucket.put(served.key, self.notice(served))
+
+    def notice(self, served: Served) -> Notice:
+        """What others are told of an account."""
+        return Notice(
+            connection=served.connection,
+            gateway=self.connections[served.connection].gateway,
+            address=served.account.address,
+            capabilities=served.gateway.capabilities,
+        )
 
 
 def of(config: Config, channels: Iterable[str] = ()) -> Accounts:

@@ -7,13 +7,15 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from sluiceway_contracts import Command, MessageSend, Undecodable, UnknownCommand, addresses, is_uuid, subjects
+from sluiceway_contracts import Command, MessageSend, Undecodable, UnknownCommand, addresses, is_uuid, now, subjects
 
 from .accounts import Served
 from .bus.consumer import Delivery
 from .errors import SluicewayError
 
 EXPIRES_AFTER = datetime.timedelta(hours=72)
+LATEST = datetime.timedelta(days=6)
+"""The furthest `not_before`: the stream keeps commands for seven days."""
 
 
 class Refusal(SluicewayError):
@@ -50,7 +52,11 @@ class Task(Struct, frozen=True, kw_only=True):
 
     @property
     def expires_at(self) -> datetime.datetime:
-        return self.send.expires_at or self.command.time + EXPIRES_AFTER
+        return self.send.expires_at or (self.send.not_before or self.command.time) + EXPIRES_AFTER
+
+    @property
+    def is_early(self) -> bool:
+        return self.send.not_before is not None and self.send.not_before > now()
 
 
 def read(delivery: Delivery, subject: subjects.CommandSubject, served: Served) -> Task:
@@ -84,6 +90,8 @@ def _task(delivery: Delivery, subject: subjects.CommandSubject, served: Served, 
         raise Refusal("empty_message", "the message has no content; give it a text or media part")
     conversation = _conversation(subject, command, send)
     recipient = _recipient(send, served)
+    if send.not_before is not None and send.not_before > now() + LATEST:
+        raise Refusal("too_early", f"not_before is more than {LATEST.days} days ahead; send the command later")
     if conversation is None and recipient is None:
         raise Refusal("no_recipient", "give conversation_id, or one address in to")
     return Task(delivery=delivery, command=command, send=send, conversation=conversation, recipient=recipient)

@@ -20,6 +20,7 @@ from sluiceway_contracts import Error, MessageRef, Price, Referral
 from sluiceway_contracts.parts import AnyPart
 
 from . import errors as e
+from .units import Unit
 from .wire import Request, Response
 
 T = TypeVar("T")
@@ -85,24 +86,34 @@ class Fault(Struct, frozen=True):
     text: str
 
 
-class Chars(Struct, frozen=True, tag="characters"):
-    """A limit in Unicode code points."""
+class Rate(Struct, frozen=True):
+    """At most so many messages a second, and so many at once after a pause."""
 
-    limit: int
+    per_second: float
+    burst: int = 1
 
-    def length(self, text: str) -> int:
-        return len(text)
+
+class Retries(enum.StrEnum):
+    """Whether the provider delivers again what we answered with 503: what it gives up soon, we spool."""
+
+    LONG = "long"
+    BRIEF = "brief"
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):
-    """What the channel takes: the text of one message, how many media a message, and which.
+    """What the channel takes, and how fast.
 
-    `media` maps media types (RFC 6838; `image/*` covers a family) to the largest size in bytes.
+    `text` limits one message's text, in the provider's own unit; longer ones are cut. `media` maps media types (RFC
+    6838; `image/*` covers a family) to the largest size in bytes, `media_count` is how many a message may have. `rate`
+    holds for an account, `recipient_rate` for one of its recipients.
     """
 
-    text: Chars
+    text: Unit
     media: Mapping[str, int] = {}
     media_count: int = 0
+    rate: Rate | None = None
+    recipient_rate: Rate | None = None
+    retries: Retries = Retries.LONG
 
 
 class Fact(Struct, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ from .identity import Identity
 from .ledger import Ledger
 from .locks import Locks
 from .parking import Parcel, Parking
+from .redact import redact
 from .reports import status_event
 from .stream import EventStream
 from .wire import Request, Response
@@ -146,6 +147,7 @@ class Inbound:
         )
 
     async def _received(self, served: Served, fact: Received) -> None:
+        fact, redactions = redact(fact)
         address = addresses.normalise(fact.sender)
         async with self._locks.of((served.tenant, address)):
             place = await self._continuity.resolve(served.tenant, _reach(served, address), "inbound")
@@ -166,6 +168,7 @@ class Inbound:
                 lang=fact.lang,
                 reply_to=fact.reply_to,
                 referral=fact.referral,
+                redactions=redactions,
                 ext={served.channel: fact.ext} if fact.ext else {},
             )
             data = MessageReceived(message=message, resolved_by=place.resolved_by, is_new_conversation=place.is_new)

@@ -25,9 +25,15 @@ TRIES = 10
 
 
 class MessageRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`<tenant>.m.<message>`. `state` is intent until the provider has answered, then done."""
+    """`<tenant>.m.<message>`.
+
+    `state` is intent while the provider is asked to take piece number `at`, waiting while it is to be asked again, and
+    done after the last. `tries` counts those of that piece.
+    """
 
     state: str
+    at: int = 1
+    tries: int = 1
     command_id: str
     channel: str
     account: str
@@ -94,10 +100,12 @@ class Ledger:
         """Replace a record. Raises `Conflict`."""
         return await self._messages.update(f"{tenant}.m.{message_id}", record, revision)
 
-    async def claim(self, tenant: str, account: str, external_id: str, message_id: str) -> tuple[WaitingReceipt, ...]:
+    async def claim(
+        self, tenant: str, account: str, external_id: str, message_id: str, piece: int
+    ) -> tuple[WaitingReceipt, ...]:
         """Say whose the provider's id is, and take the receipts that came before. Raises `Unavailable`."""
         key = self._external(tenant, account, external_id)
-        mine = ExternalRecord(message=message_id)
+        mine = ExternalRecord(message=message_id, piece=piece)
         for _ in range(TRIES):
             try:
                 await self._externals.create(key, mine)

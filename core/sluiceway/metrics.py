@@ -16,6 +16,7 @@ publish_seconds = Histogram(
 conversations_opened = Counter("sluiceway_conversations_opened", "Conversations opened", ["channel"])
 commands = Counter("sluiceway_commands", "Commands by what became of them", ["account", "outcome"])
 provider_seconds = Histogram("sluiceway_provider_seconds", "A provider's answer to one request", ["account"])
+paused = Gauge("sluiceway_account_paused", "1 while an account's credentials are refused", ["account"])
 connected = Gauge("sluiceway_nats_connected", "1 while the connection to NATS is up")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import structlog
 
-from sluiceway_contracts import subjects
+from sluiceway_contracts import now, subjects
 
 from . import metrics
 from .accounts import Served
@@ -18,8 +18,10 @@ from .continuity import Continuity, Reach
 from .errors import SluicewayError
 from .failures import Failures
 from .lanes import Lanes
+from .latest import Latest
 from .patience import surely
 from .render import Unsendable, render
+from .schedule import Schedule
 from .sending import Sending
 
 log = structlog.get_logger(__name__)
@@ -39,6 +41,8 @@ class AccountSender:
         continuity: Continuity,
         sending: Sending,
         failures: Failures,
+        schedule: Schedule,
+        latest: Latest,
     ) -> None:
         self._served = served
         self._consumer = consumer
@@ -46,6 +50,8 @@ class AccountSender:
         self._continuity = continuity
         self._sending = sending
         self._failures = failures
+        self._schedule = schedule
+        self._latest = latest
         self._lanes: Lanes[Task] = Lanes(self._carry_out)
 
     async def run(self) -> None:
@@ -74,19 +80,30 @@ class AccountSender:
     async def _carry_out(self, task: Task) -> None:
         if task.delivery.epoch != self._consumer.epoch:
             return  # the account went to another process, or the command comes again
+        if task.is_early:
+            await surely(self._schedule.put, task, task.send.not_before or now())
+            await task.delivery.ack()
+            return
         try:
             aim = await surely(self._aim, task)
-            parts = render(task.send.parts, self._served.gateway.capabilities)
+            await surely(self._refuse_stale, task, aim)
+            contents = render(task.send.parts, self._served.gateway.capabilities)
         except (Refusal, Unsendable) as error:
             await self._refuse(task.delivery, Refusal(error.code, str(error), task.command.id, task.command.type))
             return
-        await self._sending.send(task, aim, parts)
+        await self._sending.send(task, aim, contents)
         await task.delivery.ack()
 
     async def _refuse(self, delivery: Delivery, refusal: Refusal) -> None:
         metrics.count(metrics.commands, self._served.name, refusal.code).inc()
         await self._failures.tell(delivery, refusal)
         await delivery.ack()
+
+    async def _refuse_stale(self, task: Task, aim: Aim) -> None:
+        """Raises `Refusal` where the customer, on whatever channel, has written since the message it answers."""
+        wanted = task.send.if_last_inbound
+        if wanted is not None and await self._latest.inbound(self._served.tenant, aim.contact) != wanted:
+            raise Refusal("answered_past", "the customer has written since; read that before you answer")
 
     async def _aim(self, task: Task) -> Aim:
         """Raises `Refusal` for a conversation that is not there, not on this account, or not with this address."""

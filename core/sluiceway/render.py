@@ -1,13 +1,29 @@
-"""What a message looks like on a channel: its parts as that channel can show them. Sends nothing, asks nobody."""
+"""What a message looks like on a channel: cut into pieces that the provider takes, each as the channel can show it.
+
+Text is cut in the provider's own unit, where people would pause, and never inside what a reader sees as one character
+(UAX #29). Sends nothing, asks nobody.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from typing import TypeAlias
+
+import regex
 
 from sluiceway_contracts.parts import AnyPart, Media, Text, complete
 
 from .errors import Rejected
 from .gateway import Capabilities
+from .units import Unit
+
+Content: TypeAlias = tuple[AnyPart, ...]
+
+MAX_PIECES = 20
+_GRAPHEME = regex.compile(r"\X")
+# from the best place to pause to the worst: paragraph, line, sentence, word
+_PAUSES = tuple(regex.compile(p) for p in (r"\n{2,}", r"\n", r"(?<=[.!?…。！？])\s+|(?<=[。！？])", r"\s+"))
 
 
 class Unsendable(Rejected):
@@ -18,27 +34,76 @@ class Unsendable(Rejected):
         self.code = code
 
 
-def render(parts: tuple[AnyPart, ...], capabilities: Capabilities) -> tuple[AnyPart, ...]:
-    """The parts as the channel can take them: media it takes, everything else as its plain text.
+def render(parts: Content, capabilities: Capabilities) -> tuple[Content, ...]:
+    """The pieces, in order: media that the channel takes with the text before them, everything else as plain text.
 
-    Raises `Unsendable` for what is empty, or longer than one message of the channel's.
+    Raises `Unsendable` for what is empty, or would be more than `MAX_PIECES`.
     """
     media: list[AnyPart] = []
     words: list[str] = []
     for part in parts:
-        if isinstance(part, Media) and _takes(capabilities, part) and len(media) < capabilities.media_count:
+        if isinstance(part, Media) and capabilities.media_count and _takes(capabilities, part):
             media.append(part)
             words.append(part.caption or "")
         else:
             words.append(part.plain())
-    text = "\n".join(word for word in words if word.strip())
-    if not text and not media:
+    texts = list(split("\n".join(word for word in words if word.strip()), capabilities.text))
+    pieces = list(_together(texts, media, capabilities.media_count))
+    if not pieces:
         raise Unsendable("empty_message", "the message has no content; give it a text or media part")
-    limit = capabilities.text
-    if limit.length(text) > limit.limit:
-        what = f"the text has {limit.length(text)} characters, the channel takes {limit.limit}; shorten or split it"
-        raise Unsendable("too_long", what)
-    return complete([*([Text(text=text)] if text else []), *media])
+    if len(pieces) > MAX_PIECES:
+        raise Unsendable("too_long", f"the message would be {len(pieces)} messages of the channel's; shorten it")
+    return tuple(complete(piece) for piece in pieces)
+
+
+def split(text: str, unit: Unit) -> Iterator[str]:
+    """The text in pieces of at most `unit.limit` each; white space at a cut is left out."""
+    while unit.length(text) > unit.limit:
+        fits = _longest_fit(text, unit)
+        cut, resume = _pause(text, fits)
+        if piece := text[:cut].rstrip():
+            yield piece
+        text = text[resume:].lstrip()
+    if text.strip():
+        yield text
+
+
+def _longest_fit(text: str, unit: Unit) -> int:
+    """Where the longest beginning ends that fits and cuts no grapheme; at least one code point."""
+    ends = [match.end() for match in _GRAPHEME.finditer(text)]
+    low, high = 0, len(ends)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if unit.length(text[: ends[middle - 1]]) <= unit.limit else (low, middle - 1)
+    if low:
+        return ends[low - 1]
+    # one grapheme that is longer than a whole message: nothing readable is lost by cutting it
+    fit = 1
+    while fit < ends[0] and unit.length(text[: fit + 1]) <= unit.limit:
+        fit += 1
+    return fit
+
+
+def _pause(text: str, fits: int) -> tuple[int, int]:
+    """Where to cut so that a piece ends where people pause, at its half or later: end of piece, start of the next."""
+    for pause in _PAUSES:
+        found = None
+        for found in pause.finditer(text, fits // 2, fits + 1):  # noqa: B007  # the last one counts
+            pass
+        if found is not None and found.start() <= fits and found.end() > 0:
+            return found.start(), found.end()
+    return fits, fits
+
+
+def _together(texts: list[str], media: list[AnyPart], at_once: int) -> Iterator[Content]:
+    """Text first; the media go with the last text, as many a piece as the channel takes."""
+    for text in texts[:-1]:
+        yield (Text(text=text),)
+    last: Content = (Text(text=texts[-1]),) if texts else ()
+    yield_media = [tuple(media[n : n + at_once]) for n in range(0, len(media), at_once)] if at_once else []
+    if last or yield_media:
+        yield (*last, *(yield_media[0] if yield_media else ()))
+    yield from yield_media[1:]
 
 
 def _takes(capabilities: Capabilities, part: Media) -> bool:

@@ -26,35 +26,38 @@ class Reports:
         self._stream = stream
 
     async def sent(self, task: Task, record: MessageRecord) -> None:
-        """`message.sent`, then the receipts that came before it."""
-        send, piece = task.send, record.pieces[0]
-        external_id = piece.external_id or ""
+        """`message.sent`, then the receipts that came before it, piece by piece."""
+        send = task.send
         parts = complete(send.parts)
+        taken = [piece for piece in record.pieces if piece.external_id is not None]
         message = Message(
             id=send.message_id,
             author=send.author,
             sender=Party(role="system", address=self._served.account.address),
-            to=(Party(role="customer", address=piece.recipient, contact_id=record.contact),),
+            to=(Party(role="customer", address=taken[0].recipient, contact_id=record.contact),),
             parts=parts,
             text=plain(parts),
-            external_ids=(external_id,),
+            external_ids=tuple(piece.external_id or "" for piece in taken),
             occurred_at=now(),
             reply_to=send.reply_to,
         )
         await self._publish(record, send.message_id, MessageSent(message=message))
-        tenant = self._served.tenant
-        waiting = await surely(self._ledger.claim, tenant, self._served.name, external_id, send.message_id)
-        for receipt in sorted(waiting, key=lambda receipt: STATUS_ORDER.get(receipt.status, len(STATUS_ORDER))):
-            applied = await surely(self._ledger.raise_status, tenant, send.message_id, 1, receipt)
-            if applied is not None and applied.news:
-                event = status_event(tenant, send.message_id, applied.record, applied.piece, receipt, self._identity)
-                await surely(self._stream.publish, event)
+        for piece in taken:
+            await self._early_receipts(send.message_id, piece)
 
-    async def status(self, task: Task, record: MessageRecord) -> None:
-        """`message.status`, as the record has it."""
-        tenant, piece = self._served.tenant, record.pieces[0]
-        event = status_event(tenant, task.send.message_id, record, piece, None, self._identity)
+    async def status(self, task: Task, record: MessageRecord, piece: Piece) -> None:
+        """`message.status` of a piece, as the record has it."""
+        event = status_event(self._served.tenant, task.send.message_id, record, piece, None, self._identity)
         await surely(self._stream.publish, event)
+
+    async def _early_receipts(self, message_id: str, piece: Piece) -> None:
+        tenant, account = self._served.tenant, self._served.name
+        waiting = await surely(self._ledger.claim, tenant, account, piece.external_id or "", message_id, piece.index)
+        for receipt in sorted(waiting, key=lambda receipt: STATUS_ORDER.get(receipt.status, len(STATUS_ORDER))):
+            applied = await surely(self._ledger.raise_status, tenant, message_id, piece.index, receipt)
+            if applied is not None and applied.news:
+                event = status_event(tenant, message_id, applied.record, applied.piece, receipt, self._identity)
+                await surely(self._stream.publish, event)
 
     async def opted_out(self, task: Task, record: MessageRecord, provider_code: str | None) -> None:
         """`consent.changed`: the provider says that the recipient wants nothing more."""

@@ -21,14 +21,17 @@ from .continuity import Continuity
 from .errors import ConfigError, SluicewayError, Unavailable
 from .failures import Failures
 from .gateway import Sender, Webhook
+from .health import Health
 from .http.client import Client
 from .http.server import Page, Route, Server, paths
 from .identity import Identity
 from .inbound import RETRY_LATER, Inbound
+from .latest import Latest
 from .ledger import Ledger
 from .outbound import AccountSender
 from .parking import Parking
 from .reports import Reports
+from .schedule import Schedule
 from .sending import Sending
 from .stream import EventStream
 from .unserved import Unserved
@@ -154,8 +157,18 @@ class Service:
         self._begin(Unserved(watcher, prefix, register, failures).run())
         for served, consumer in consumers.items():
             reports = Reports(served, self._identity, ledger, stream)
-            sending = Sending(served, ledger, reports, self._client)
-            sender = AccountSender(served, consumer, prefix, continuity=continuity, sending=sending, failures=failures)
+            health = Health(served, self.accounts.notice(served), register, stream)
+            sending = Sending(served, ledger, reports, self._client, health)
+            sender = AccountSender(
+                served,
+                consumer,
+                prefix,
+                continuity=continuity,
+                sending=sending,
+                failures=failures,
+                schedule=Schedule(link, prefix),
+                latest=Latest(link, layout.events, prefix),
+            )
             self._begin(sender.run())
 
     async def _consumer(self, served: Served) -> Consumer:

@@ -9,6 +9,7 @@ import pytest
 
 from sluiceway.wire import Response
 from sluiceway_contracts import (
+    AccountHealth,
     Command,
     CommandFailed,
     ConsentChanged,
@@ -16,6 +17,7 @@ from sluiceway_contracts import (
     ConversationOpened,
     Event,
     Media,
+    MessageReceived,
     MessageSent,
     MessageStatus,
     Text,
@@ -205,7 +207,7 @@ async def failure(rig: Rig) -> CommandFailed:
     [
         ({"parts": ()}, "empty_message"),
         ({"parts": (Text(text="  \n"),)}, "empty_message"),
-        ({"parts": (Text(text="x" * 1601),)}, "too_long"),
+        ({"parts": (Text(text="x" * 40_000),)}, "too_long"),
         ({"to": ()}, "no_recipient"),
         ({"to": ("tel:+447700900777", "tel:+447700900778")}, "too_many_recipients"),
         ({"to": ("tel:0770",)}, "invalid_address"),
@@ -291,3 +293,110 @@ async def test_after_a_bad_command_the_next_one_is_carried_out(rig: Rig) -> None
     await rig.send("Hello", conversation_id=where)
     await rig.until_event("message.sent")
     assert len(await rig.events("command.failed")) == 1
+
+
+async def test_a_long_text_goes_out_in_pieces_in_order_and_is_one_message(rig: Rig) -> None:
+    words = "\n\n".join(f"Paragraph {number}: " + "word " * 100 for number in range(8))
+    command = await rig.send(words, conversation_id=await conversation(rig))
+    await rig.until_event("message.sent")
+    bodies = [request.form["Body"] for request in rig.provider.requests]
+    assert len(bodies) > 1
+    assert "".join("".join(bodies).split()) == "".join(words.split())
+    (sent,) = await rig.events("message.sent")
+    assert isinstance(sent.data, MessageSent)
+    assert len(sent.data.message.external_ids) == len(bodies)
+    await rig.until_event("message.status", 3 * len(bodies))
+    last = (await rig.events("message.status"))[-1]
+    assert isinstance(last.data, MessageStatus)
+    assert last.data.overall == "delivered"
+    assert {piece.status for piece in last.data.pieces} == {"delivered"}
+    assert last.causationid == command.id
+
+
+async def test_a_refused_second_piece_fails_the_message_and_tells_what_arrived(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = rig.provider.answer
+
+    async def answer(request: Any) -> Response:
+        if len(rig.provider.requests) == 1:
+            return Response.of_json({"code": 21211, "message": "no"}, status=400)
+        return await original(request)
+
+    monkeypatch.setattr(rig.provider, "answer", answer)
+    await rig.send("word " * 500, conversation_id=await conversation(rig))
+
+    async def rejected() -> bool:
+        return "rejected" in statuses(await rig.events())
+
+    await until(rejected, "a rejected piece")
+    status = next(e.data for e in await rig.events("message.status") if getattr(e.data, "status", "") == "rejected")
+    assert isinstance(status, MessageStatus)
+    assert status.overall == "rejected"
+    assert status.pieces[0].external_id is not None
+    assert status.pieces[1].external_id is None
+    assert len(await rig.events("message.sent")) == 1
+
+
+async def test_a_message_before_its_time_waits_for_it_at_the_server(rig: Rig) -> None:
+    where = await conversation(rig)
+    await rig.send("Later.", conversation_id=where, not_before=now() + datetime.timedelta(seconds=2))
+    await rig.send("Now.", conversation_id=where)
+    await rig.until_event("message.sent", 2)
+    assert [request.form["Body"] for request in rig.provider.requests] == ["Now.", "Later."]
+    assert len(await rig.stream("COMMANDS")) == 3
+
+
+async def test_an_answer_is_refused_when_the_customer_has_written_since(rig: Rig) -> None:
+    where = await conversation(rig)
+    (first,) = await rig.events("message.received")
+    assert isinstance(first.data, MessageReceived)
+    await rig.text("Never mind!")
+    await rig.send("On its way.", conversation_id=where, if_last_inbound=first.data.message.id)
+    assert (await failure(rig)).error.code == "answered_past"
+
+
+async def test_an_answer_to_the_last_message_goes_out(rig: Rig) -> None:
+    where = await conversation(rig)
+    (first,) = await rig.events("message.received")
+    assert isinstance(first.data, MessageReceived)
+    await rig.send("On its way.", conversation_id=where, if_last_inbound=first.data.message.id)
+    await rig.until_event("message.sent")
+
+
+async def test_refused_credentials_pause_the_account_and_the_queue_goes_out_when_they_work(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluiceway.health.PROBE_S", 0.2)
+    original, refusing = rig.provider.answer, True
+
+    async def answer(request: Any) -> Response:
+        if refusing:
+            return Response.of_json({"code": 20003, "message": "Authenticate"}, status=401)
+        return await original(request)
+
+    monkeypatch.setattr(rig.provider, "answer", answer)
+    where = await conversation(rig)
+    for number in range(5):
+        await rig.send(str(number), conversation_id=where)
+    (paused,) = await rig.until_event("account.health")
+    assert isinstance(paused.data, AccountHealth)
+    assert (paused.data.state, paused.data.error and paused.data.error.provider_code) == ("paused", "20003")
+    refusing = False
+    await rig.until_event("message.sent", 5)
+    assert [request.form["Body"] for request in rig.provider.requests] == [str(number) for number in range(5)]
+    healthy = (await rig.events("account.health"))[-1].data
+    assert isinstance(healthy, AccountHealth)
+    assert healthy.state == "healthy"
+
+
+async def test_a_message_expires_while_its_account_is_paused(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer(request: Any) -> Response:
+        return Response.of_json({"code": 20003, "message": "Authenticate"}, status=401)
+
+    monkeypatch.setattr(rig.provider, "answer", answer)
+    monkeypatch.setattr("sluiceway.health.PROBE_S", 0.2)
+    soon = now() + datetime.timedelta(seconds=1)
+    await rig.send("Soon.", conversation_id=await conversation(rig), expires_at=soon)
+    await rig.until_event("message.status")
+    assert statuses(await rig.events()) == ["expired"]

@@ -24,12 +24,14 @@ class Layout:
     def __init__(self, settings: Nats) -> None:
         n, p = settings.names, f"{settings.prefix}.v1.*"
         self.events, self.commands, self.dead = f"{n}_EVENTS", f"{n}_COMMANDS", f"{n}_DEAD"
+        self.scheduled = f"{n}_SCHEDULED"
         self.identity, self.messages, self.accounts = f"{n}_IDENTITY", f"{n}_MESSAGES", f"{n}_ACCOUNTS"
         self.configs: dict[str, dict[str, Any]] = {
             config["name"]: config | {"num_replicas": settings.replicas}
             for config in (
                 _stream(self.events, f"{p}.events.>", days=30),
-                _stream(self.commands, f"{p}.commands.>", days=7),
+                _scheduled(self.scheduled, p),
+                _stream(self.commands, f"{p}.commands.>", days=7) | {"sources": [_due(self.scheduled, p)]},
                 _stream(self.dead, f"{p}.dead.>", days=30),
                 _bucket(self.identity),
                 _bucket(self.messages, days=30),
@@ -59,6 +61,9 @@ def _check(name: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
     for key in ("subjects", "retention", "discard", "storage", "max_msgs_per_subject"):
         if found.get(key) != wanted.get(key, found.get(key)):
             raise StreamsError(f"the stream {name} has {key}={found.get(key)}, but must have {wanted[key]}; alter it")
+    sources = {source["name"] for source in wanted.get("sources", ())} - {s["name"] for s in found.get("sources") or ()}
+    if sources:
+        raise StreamsError(f"the stream {name} must source {', '.join(sources)}; alter it as docs/operations.md says")
     if found.get("duplicate_window", 0) < wanted.get("duplicate_window", 0):
         raise StreamsError(f"the stream {name} forgets duplicates too early; set its duplicate window to 24 h")
 
@@ -97,6 +102,22 @@ def _stream(name: str, subject: str, days: int) -> dict[str, Any]:
         "duplicate_window": DAY_S * 10**9,
         "allow_direct": True,
     }
+
+
+def _scheduled(name: str, start: str) -> dict[str, Any]:
+    """Commands that wait for their time; the server moves each to `due` when it comes (nats-server 2.12).
+
+    A stream that schedules can't refuse when it is full, so that it is one of its own, and what is due is sourced.
+    """
+    subjects = [f"{start}.scheduled.>", f"{start}.due.>"]
+    scheduling = {"subjects": subjects, "discard": "old", "allow_msg_schedules": True}
+    return _stream(name, subjects[0], days=7) | scheduling
+
+
+def _due(scheduled: str, start: str) -> dict[str, Any]:
+    """As `start` has one wild card, the tenant, its transform has one."""
+    to = start.replace("*", "{{wildcard(1)}}")
+    return {"name": scheduled, "subject_transforms": [{"src": f"{start}.due.>", "dest": f"{to}.commands.>"}]}
 
 
 def _bucket(name: str, days: int = 0) -> dict[str, Any]:

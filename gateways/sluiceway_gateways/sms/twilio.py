@@ -13,7 +13,6 @@ from sluiceway import (
     Account,
     Ambiguous,
     Capabilities,
-    Chars,
     Consent,
     Flow,
     Form,
@@ -27,9 +26,11 @@ from sluiceway import (
     Rejected,
     Request,
     Response,
+    Retries,
     Sender,
     Sent,
     Unreadable,
+    Utf16,
     Webhook,
 )
 from sluiceway_contracts import AnyPart, InvalidAddress, Media, Price, Text, addresses
@@ -85,7 +86,7 @@ class TwilioSms(Gateway[Connection, Number], Webhook, Sender):
 
     channel = "sms"
     schemes = ("tel", CUSTOM)
-    capabilities = Capabilities(text=Chars(1600), media=MEDIA, media_count=10)
+    capabilities = Capabilities(text=Utf16(1600), media=MEDIA, media_count=10, retries=Retries.BRIEF)
     errors = ERRORS
     accepted = Response(status=204)
 

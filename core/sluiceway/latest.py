@@ -1,0 +1,31 @@
+"""What a contact said last, as the stream has it: one look, no memory."""
+
+from __future__ import annotations
+
+import msgspec
+
+from sluiceway_contracts import Event, MessageReceived, subjects
+
+from .bus.link import Link
+from .errors import Unavailable
+
+
+class Latest:
+    """Looks at the stream of events."""
+
+    def __init__(self, link: Link, stream: str, prefix: str) -> None:
+        self._link = link
+        self._call = link.api(f"DIRECT.GET.{stream}")
+        self._start = f"{prefix}.{subjects.VERSION}"
+
+    async def inbound(self, tenant: str, contact: str) -> str | None:
+        """The id of the contact's last message, on whatever channel; None where there is none. Raises `Unavailable`."""
+        subject = f"{self._start}.{tenant}.events.message.received.*.{contact}.*"
+        found = await self._link.request(self._call, msgspec.json.encode({"last_by_subj": subject}))
+        status = (found.headers or {}).get("Status")
+        if status == "404":
+            return None
+        if status is not None:
+            raise Unavailable(f"the stream of events can't be read: {status}")
+        data = Event.decode(found.data).data
+        return data.message.id if isinstance(data, MessageReceived) else None

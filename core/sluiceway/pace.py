@@ -1,0 +1,68 @@
+"""Pace: how fast an account may send, in all and to one recipient. Waits, never refuses.
+
+Token buckets: `per_second` tokens come in, at most `burst` are kept. A provider that says stop holds the whole account
+for as long as it says, whatever the buckets hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+
+from .gateway import Rate
+
+MAX_RECIPIENTS = 10_000
+
+
+class TokenBucket:
+    """Tokens by elapsed time. `take` says how long to wait for the one taken, in seconds."""
+
+    def __init__(self, rate: Rate) -> None:
+        self._rate = rate
+        self._tokens = float(rate.burst)
+        self._at = 0.0
+
+    def take(self, now: float) -> float:
+        if self._at:
+            self._tokens = min(self._rate.burst, self._tokens + (now - self._at) * self._rate.per_second)
+        self._at = now
+        self._tokens -= 1
+        return max(0.0, -self._tokens / self._rate.per_second)
+
+
+class Pace:
+    """One account's pace."""
+
+    def __init__(self, account: Rate | None, recipient: Rate | None) -> None:
+        self._account = TokenBucket(account) if account else None
+        self._recipient_rate = recipient
+        self._recipients: OrderedDict[str, TokenBucket] = OrderedDict()
+        self._held_until = 0.0
+
+    def hold(self, seconds: float) -> None:
+        """The provider wants nothing from this account for so long."""
+        self._held_until = max(self._held_until, _now() + seconds)
+
+    async def wait(self, recipient: str) -> None:
+        """Return when the account may send to this recipient."""
+        if self._recipient_rate is not None:
+            await _sleep(self._bucket(recipient, self._recipient_rate).take(_now()))
+        if self._account is not None:
+            await _sleep(self._account.take(_now()))
+        await _sleep(self._held_until - _now())
+
+    def _bucket(self, recipient: str, rate: Rate) -> TokenBucket:
+        bucket = self._recipients.pop(recipient, None) or TokenBucket(rate)
+        self._recipients[recipient] = bucket
+        if len(self._recipients) > MAX_RECIPIENTS:
+            self._recipients.popitem(last=False)
+        return bucket
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _sleep(seconds: float) -> None:
+    if seconds > 0:
+        await asyncio.sleep(seconds)

@@ -1,0 +1,35 @@
+"""Commands before their time: handed to the server, which brings them back when it comes. Keeps no clock of its own."""
+
+from __future__ import annotations
+
+import datetime
+
+from sluiceway_contracts import CONTENT_TYPE, subjects
+
+from .bus.link import Link, Refused
+from .checks import Task
+from .errors import Unavailable
+
+
+class Schedule:
+    """The stream of waiting commands: `<prefix>.v1.<tenant>.scheduled.<command id's token>`."""
+
+    def __init__(self, link: Link, prefix: str) -> None:
+        self._link = link
+        self._start = f"{prefix}.{subjects.VERSION}"
+
+    async def put(self, task: Task, due: datetime.datetime) -> None:
+        """Have the command delivered again at this time; twice put, it comes once. Raises `Unavailable`."""
+        tenant, message_id = task.command.tenant, task.send.message_id
+        subject = task.delivery.subject.removeprefix(f"{self._start}.{tenant}.commands.")
+        second = due + datetime.timedelta(seconds=1)  # never before its time: the server counts in whole seconds
+        headers = {
+            "Nats-Msg-Id": f"{tenant}:{message_id}:scheduled",
+            "Nats-Schedule": f"@at {second.strftime('%Y-%m-%dT%H:%M:%SZ')}",
+            "Nats-Schedule-Target": f"{self._start}.{tenant}.due.{subject}",
+            "content-type": CONTENT_TYPE,
+        }
+        try:
+            await self._link.publish(f"{self._start}.{tenant}.scheduled.{message_id}", task.delivery.data, headers)
+        except Refused as error:
+            raise Unavailable(f"the stream of waiting commands refuses: {error}") from error
