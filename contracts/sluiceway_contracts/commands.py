@@ -26,7 +26,8 @@ class MessageSend(CommandData, Timed, frozen=True, kw_only=True):
     `message_id` becomes the id of the message and is the idempotency key: the same one is never sent twice. Not sent by
     `expires_at` (default: 72 h after the command) it is not sent at all. `not_before` is at most 6 d ahead. With
     `if_last_inbound`, it is refused where the customer has written something newer than that message.
-    `overrides` replaces, by channel, what a channel should be given instead.
+    `overrides` replaces, by channel, what a channel should be given instead; like `fallback_channels` it is refused, as
+    `unsupported`, by who can't do it. `subject` is shown where the channel has subjects.
     """
 
     type: ClassVar[str] = "sluiceway.message.send"

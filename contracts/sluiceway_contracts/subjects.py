@@ -115,7 +115,9 @@ def ask(tenant: str, question: str, *, prefix: str = PREFIX) -> str:
 def parse_event(subject: str, *, prefix: str = PREFIX) -> EventSubject:
     """Read the subject of an event or a live event. Raises `InvalidSubject`."""
     match _tokens(subject, prefix):
-        case [tenant, ("events" | "live") as room, family, verb, channel, contact, conversation]:
+        case [tenant, ("events" | "live") as room, family, verb, channel, contact, conversation] if ANY not in (
+            *(tenant, family, verb, channel, contact, conversation),
+        ):
             return EventSubject(
                 tenant, room, f"sluiceway.{family}.{verb}", _or_none(channel), _or_none(contact), _or_none(conversation)
             )
@@ -125,7 +127,9 @@ def parse_event(subject: str, *, prefix: str = PREFIX) -> EventSubject:
 def parse_command(subject: str, *, prefix: str = PREFIX) -> CommandSubject:
     """Read the subject of a command. Raises `InvalidSubject`."""
     match _tokens(subject, prefix):
-        case [tenant, "commands", channel, account, family, verb, conversation]:
+        case [tenant, "commands", channel, account, family, verb, conversation] if ABSENT not in (
+            *(tenant, channel, account, family, verb),
+        ) and ANY not in (tenant, family, verb, conversation):
             return CommandSubject(tenant, channel, account, f"sluiceway.{family}.{verb}", _or_none(conversation))
     raise InvalidSubject(subject, f"is no subject of a command under {prefix}.{VERSION}")
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from .bus.store import Bucket
 from .config import Config, Connection
 from .errors import ConfigError
-from .gateway import Account, Capabilities, Gateway
+from .gateway import Account, Capabilities, Gateway, Sender
 
 
 class Served(Struct, frozen=True, kw_only=True):
@@ -40,6 +40,7 @@ class Notice(Struct, frozen=True, kw_only=True):
     gateway: str
     address: str
     capabilities: Capabilities
+    sends: bool = True
     health: str = "healthy"
 
     def with_health(self, health: str) -> Notice:
@@ -92,6 +93,7 @@ class Accounts:
             gateway=self.connections[served.connection].gateway,
             address=served.account.address,
             capabilities=served.gateway.capabilities,
+            sends=isinstance(served.gateway, Sender),
         )
 
 

@@ -14,6 +14,8 @@ from .bus.consumer import Delivery
 from .errors import SluicewayError
 
 EXPIRES_AFTER = datetime.timedelta(hours=72)
+MAX_COMMAND_BYTES = 1 << 18
+"""What is said of a command holds its content twice, and must fit into one message of NATS, 1 MiB by default."""
 LATEST = datetime.timedelta(days=6)
 """The furthest `not_before`: the stream keeps commands for seven days."""
 
@@ -44,15 +46,12 @@ class Task(Struct, frozen=True, kw_only=True):
     send: MessageSend
     conversation: str | None
     recipient: str | None
+    expires_at: datetime.datetime
 
     @property
     def lane(self) -> str:
         """Tasks of one lane are carried out in order."""
         return self.conversation or self.recipient or ""
-
-    @property
-    def expires_at(self) -> datetime.datetime:
-        return self.send.expires_at or (self.send.not_before or self.command.time) + EXPIRES_AFTER
 
     @property
     def is_early(self) -> bool:
@@ -61,6 +60,8 @@ class Task(Struct, frozen=True, kw_only=True):
 
 def read(delivery: Delivery, subject: subjects.CommandSubject, served: Served) -> Task:
     """The task that a command for this account comes to. Raises `Refusal`."""
+    if len(delivery.data) > MAX_COMMAND_BYTES:
+        raise Refusal("too_large", f"the command has more than {MAX_COMMAND_BYTES} bytes; send media by reference")
     try:
         command = Command.decode(delivery.data)
     except Undecodable as error:
@@ -90,11 +91,24 @@ def _task(delivery: Delivery, subject: subjects.CommandSubject, served: Served, 
         raise Refusal("empty_message", "the message has no content; give it a text or media part")
     conversation = _conversation(subject, command, send)
     recipient = _recipient(send, served)
+    if send.fallback_channels or served.channel in send.overrides:
+        raise Refusal("unsupported", "this version knows neither fallback_channels nor overrides; leave them out")
     if send.not_before is not None and send.not_before > now() + LATEST:
         raise Refusal("too_early", f"not_before is more than {LATEST.days} days ahead; send the command later")
     if conversation is None and recipient is None:
         raise Refusal("no_recipient", "give conversation_id, or one address in to")
-    return Task(delivery=delivery, command=command, send=send, conversation=conversation, recipient=recipient)
+    try:
+        expires_at = send.expires_at or (send.not_before or command.time) + EXPIRES_AFTER
+    except OverflowError as error:
+        raise Refusal("invalid", "the command's time is beyond the calendar") from error
+    return Task(
+        delivery=delivery,
+        command=command,
+        send=send,
+        conversation=conversation,
+        recipient=recipient,
+        expires_at=expires_at,
+    )
 
 
 def _conversation(subject: subjects.CommandSubject, command: Command, send: MessageSend) -> str | None:

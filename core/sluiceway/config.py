@@ -11,9 +11,9 @@ import inspect
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import msgspec
 from msgspec import Struct
@@ -23,79 +23,26 @@ from sluiceway_contracts import addresses, subjects
 from . import plugins
 from .errors import ConfigError
 from .gateway import Account, Gateway, Secret, Settings
+from .places import file_fault, listen_fault, url_fault
+from .sections import Core, Http, Identity, Limits, Log, Nats, Probes, Section, Spool
+
+__all__ = [
+    "Config",
+    "Connection",
+    "Core",
+    "Http",
+    "Identity",
+    "Limits",
+    "Log",
+    "Nats",
+    "Probes",
+    "Section",
+    "Spool",
+    "load",
+]
 
 DEFAULT_FILE = "sluiceway.toml"
 T = TypeVar("T", bound=Struct)
-
-
-class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of the configuration."""
-
-
-class Nats(Section, frozen=True, kw_only=True):
-    """`[nats]`: the NATS to use; without `url`, `sluiceway up` starts one of its own and keeps its data in `data`.
-
-    `names` begins the names of streams and buckets, `prefix` the subjects. `streams` is create, or check where an
-    administrator creates them. `credentials` is a .creds file; `ca`, `certificate` and `key` are PEM files.
-    """
-
-    url: str | None = None
-    credentials: str | None = None
-    user: str | None = None
-    password: Secret | None = None
-    token: Secret | None = None
-    ca: str | None = None
-    certificate: str | None = None
-    key: str | None = None
-    inbox_prefix: str = "_INBOX"
-    domain: str | None = None
-    prefix: str = subjects.PREFIX
-    names: str = "SLUICEWAY"
-    streams: Literal["create", "check"] = "create"
-    replicas: int = 1
-    data: str = "sluiceway-data"
-    port: int = 4222
-
-
-class Http(Section, frozen=True, kw_only=True):
-    """`[http]`: where hooks listen (host:port), and the address under which providers reach them."""
-
-    listen: str = "127.0.0.1:8080"
-    public_url: str | None = None
-
-    @property
-    def base_url(self) -> str:
-        """The public address without a trailing slash; the one we listen on where none is set."""
-        return (self.public_url or f"http://{self.listen}").rstrip("/")
-
-
-class Probes(Section, frozen=True, kw_only=True):
-    """`[probes]`: where /healthz, /readyz and /metrics listen (host:port)."""
-
-    listen: str = "127.0.0.1:9090"
-
-
-class Identity(Section, frozen=True, kw_only=True):
-    """`[identity]`: the key under which ids and address hashes are made: 16 bytes or more, never changed."""
-
-    key: Secret | None = None
-
-
-class Log(Section, frozen=True, kw_only=True):
-    """`[log]`: the least level, and json, text, or auto: text on a terminal."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "json", "text"] = "auto"
-
-
-class Core(Section, frozen=True, kw_only=True):
-    """Everything but connections and accounts, which only their gateways can read."""
-
-    nats: Nats = Nats()
-    http: Http = Http()
-    probes: Probes = Probes()
-    identity: Identity = Identity()
-    log: Log = Log()
 
 
 class Connection(Struct, frozen=True, kw_only=True):
@@ -124,6 +71,9 @@ class Config:
         for token in self.core.nats.prefix.split("."):
             self._token(token, "nats.prefix")
         self._token(self.core.nats.names, "nats.names")
+        for key, fault in _faults(self.core):
+            if fault is not None:
+                raise ConfigError(file, key, fault)
         if "@" in (self.core.nats.url or ""):
             what = "has a login in it; give nats.user and nats.password, or nats.token, of their own"
             raise ConfigError(file, "nats.url", what)
@@ -229,6 +179,21 @@ class Config:
         if not secret:
             raise ValueError(missing)
         return Secret(secret)
+
+
+def _faults(core: Core) -> Iterator[tuple[str, str | None]]:
+    """What can be told to be wrong before anything is opened."""
+    yield "http.listen", listen_fault(core.http.listen)
+    yield "probes.listen", listen_fault(core.probes.listen)
+    if core.http.public_url is not None:
+        yield "http.public_url", url_fault(core.http.public_url, "https", "http")
+    for url in (core.nats.url or "").split(",") if core.nats.url else ():
+        yield "nats.url", url_fault(url, "nats", "tls", "ws", "wss")
+    if not 0 < core.nats.port <= 65535:
+        yield "nats.port", "must be a port, from 1 to 65535"
+    for name in ("ca", "certificate", "key", "credentials"):
+        if (path := getattr(core.nats, name)) is not None:
+            yield f"nats.{name}", file_fault(path)
 
 
 def load(file: str | None = None, environment: Mapping[str, str] = os.environ, *, optional: bool = False) -> Config:

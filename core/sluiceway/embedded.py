@@ -54,6 +54,11 @@ class EmbeddedNats:
             await asyncio.sleep(0.05)
         raise SluicewayError(f"nats-server did not start; {self._data / 'nats-server.log'} says why")
 
+    async def ended(self) -> None:
+        """Return when it has ended, whoever ended it."""
+        if self._process is not None:
+            await self._process.wait()
+
     async def stop(self) -> None:
         """Stop it and wait until everything is on disk."""
         if self._process is not None and self._process.returncode is None:

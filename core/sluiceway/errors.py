@@ -3,6 +3,7 @@
 SluicewayError
 ├── ConfigError           the configuration is wrong: where, and what to do
 ├── Unavailable           what we depend on can't take it now: the provider is told 503 and tries again
+├── TooLarge              NATS will never take it: trying again would not help
 ├── Unverified            nobody proved that the provider sent this delivery: 403, nothing is kept
 ├── Malformed             a delivery that can't be read: 4xx while unproven, else parked with its raw bytes
 └── SendError             a message was not sent, or nobody knows
@@ -33,6 +34,10 @@ class ConfigError(SluicewayError):
 
 class Unavailable(SluicewayError):
     """NATS, or something else that must not fail silently, can't take it now."""
+
+
+class TooLarge(SluicewayError):
+    """A message that is larger than this NATS takes (its `max_payload`, headers included)."""
 
 
 class Unverified(SluicewayError):

@@ -17,6 +17,7 @@ from .stream import EventStream
 log = structlog.get_logger(__name__)
 
 MAX_MESSAGE_CHARS = 500
+MAX_NAME_CHARS = 128
 
 
 class Failures:
@@ -30,13 +31,19 @@ class Failures:
     async def tell(self, delivery: Delivery, refusal: Refusal) -> None:
         """Publish the failure, waiting for NATS as long as it takes."""
         subject = subjects.parse_command(delivery.subject, prefix=self._prefix)
-        log.warning("command.failed", account=subject.account, command=refusal.command_id, code=refusal.code)
+        log.warning(
+            "command.failed",
+            account=subject.account,
+            command=(refusal.command_id or "")[:MAX_NAME_CHARS],
+            code=refusal.code,
+        )
         await surely(self._stream.publish, self._event(subject, delivery.data, refusal))
 
     def _event(self, subject: subjects.CommandSubject, raw: bytes, refusal: Refusal) -> Event:
+        command_id = (refusal.command_id or "")[:MAX_NAME_CHARS] or None
         data = CommandFailed(
-            command_id=refusal.command_id,
-            command_type=refusal.command_type,
+            command_id=command_id,
+            command_type=(refusal.command_type or "")[:MAX_NAME_CHARS] or None,
             error=Error(code=refusal.code, message=str(refusal)[:MAX_MESSAGE_CHARS]),
         )
         addressed = subjects.ANY not in (subject.channel, subject.account)
@@ -47,6 +54,6 @@ class Failures:
             channel=subject.channel if addressed else None,
             account=subject.account if addressed else None,
             subject=subject.conversation,
-            causationid=refusal.command_id,
+            causationid=command_id,
             data=data,
         )

@@ -116,7 +116,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     retries: Retries = Retries.LONG
 
 
-class Fact(Struct, frozen=True, kw_only=True):
+class Fact(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="fact"):
     """Something that a delivery says.
 
     `at` is our identity as the provider writes it: it finds the account. `key` is what makes this fact itself: the
@@ -128,7 +128,7 @@ class Fact(Struct, frozen=True, kw_only=True):
     occurred_at: datetime.datetime | None = None
 
 
-class Received(Fact, frozen=True, kw_only=True):
+class Received(Fact, frozen=True, kw_only=True, tag="received"):
     """A customer wrote. `sender` is an address URI. `echo` marks what we ourselves wrote elsewhere."""
 
     sender: str
@@ -141,7 +141,7 @@ class Received(Fact, frozen=True, kw_only=True):
     ext: Mapping[str, Any] = {}
 
 
-class Receipt(Fact, frozen=True, kw_only=True):
+class Receipt(Fact, frozen=True, kw_only=True, tag="receipt"):
     """What became of a message that we sent; `status` is a word of the contract. Order need not hold."""
 
     external_id: str
@@ -151,7 +151,7 @@ class Receipt(Fact, frozen=True, kw_only=True):
     segments: int | None = None
 
 
-class Consent(Fact, frozen=True, kw_only=True):
+class Consent(Fact, frozen=True, kw_only=True, tag="consent"):
     """A customer said stop or start: `state` is revoked or granted, `method` says how, `evidence` what they did."""
 
     address: str
@@ -161,7 +161,7 @@ class Consent(Fact, frozen=True, kw_only=True):
     evidence: str | None = None
 
 
-class Unreadable(Fact, frozen=True, kw_only=True):
+class Unreadable(Fact, frozen=True, kw_only=True, tag="unreadable"):
     """One entry of a delivery that can't be read; it is parked with `raw`, and spoils only itself."""
 
     raw: bytes
@@ -219,8 +219,8 @@ class Gateway(ABC, Generic[C, A]):
     capabilities: ClassVar[Capabilities]
     errors: ClassVar[Mapping[str, Fault]] = {}
     """The provider's error codes, as text."""
-    max_body_bytes: ClassVar[int] = 1 << 20
-    """A larger delivery is answered 413."""
+    max_body_bytes: ClassVar[int] = 1 << 19
+    """A larger delivery is answered 413. It must fit into one message of NATS, 1 MiB by default, to be parked."""
 
     settings_type: ClassVar[type[Settings]]
     account_type: ClassVar[type[Account]]

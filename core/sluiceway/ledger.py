@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from sluiceway_contracts import STATUS_ORDER, TERMINAL, Error, Piece, Price
+from sluiceway_contracts.values import Time, now
 
 from .bus.link import Link
 from .bus.store import Bucket, Conflict, Entry
@@ -22,16 +23,29 @@ from .identity import Identity
 
 T = TypeVar("T", bound=Struct)
 TRIES = 10
+HISTORY = 20
+"""How many tries a record remembers."""
+
+
+class Try(Struct, frozen=True, omit_defaults=True):
+    """One try of a piece that came to nothing. `code` is a word of the contract's `Error`."""
+
+    at: Time
+    piece: int
+    code: str
 
 
 class MessageRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`<tenant>.m.<message>`.
 
     `state` is intent while the provider is asked to take piece number `at`, waiting while it is to be asked again, and
-    done after the last. `tries` counts those of that piece.
+    done after the last. `tries` counts those of that piece. `nonce` is of the process that began, `since` the time of
+    the last change. `tried` counts all tries that came to nothing, `history` has the last of them.
     """
 
     state: str
+    nonce: str = ""
+    since: Time | None = None
     at: int = 1
     tries: int = 1
     command_id: str
@@ -41,8 +55,15 @@ class MessageRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     conversation: str
     pieces: tuple[Piece, ...]
     attempt: int = 1
+    tried: int = 0
+    history: tuple[Try, ...] = ()
     segments: int | None = None
     price: Price | None = None
+
+    def after(self, code: str) -> MessageRecord:
+        """The record after one more try of this piece that came to nothing."""
+        history = (*self.history, Try(now(), self.at, code))[-HISTORY:]
+        return msgspec.structs.replace(self, tried=self.tried + 1, history=history)
 
     @property
     def overall(self) -> str:
@@ -113,8 +134,11 @@ class Ledger:
                 found = await self._externals.get(key)
                 if found is None:
                     continue
-                try:
-                    await self._externals.update(key, mine, found.revision)
+                if found.value.message is not None:
+                    return found.value.waiting
+                try:  # they stay in the record: should this process die now, they are told by the next
+                    claimed = ExternalRecord(message=message_id, piece=piece, waiting=found.value.waiting)
+                    await self._externals.update(key, claimed, found.revision)
                 except Conflict:
                     continue
                 return found.value.waiting

@@ -7,12 +7,15 @@ from functools import lru_cache
 from prometheus_client import Counter, Gauge, Histogram
 
 deliveries = Counter("sluiceway_deliveries", "Deliveries by what became of them", ["connection", "outcome"])
+http_refused = Counter("sluiceway_http_refused", "Requests refused before they reached a gateway", ["status"])
 facts = Counter("sluiceway_facts", "Facts put on the stream", ["account", "kind"])
 publish_seconds = Histogram(
     "sluiceway_publish_seconds",
     "From publishing an event to JetStream's acknowledgement",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
+spool_records = Gauge("sluiceway_spool_records", "Deliveries on disk that wait for NATS")
+spool_bytes = Gauge("sluiceway_spool_bytes", "Bytes of the deliveries that wait for NATS")
 conversations_opened = Counter("sluiceway_conversations_opened", "Conversations opened", ["channel"])
 commands = Counter("sluiceway_commands", "Commands by what became of them", ["account", "outcome"])
 provider_seconds = Histogram("sluiceway_provider_seconds", "A provider's answer to one request", ["account"])

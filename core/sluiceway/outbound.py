@@ -13,12 +13,14 @@ from sluiceway_contracts import now, subjects
 from . import metrics
 from .accounts import Served
 from .bus.consumer import Consumer, Delivery
+from .caps import Caps
 from .checks import Aim, Refusal, Task, read
 from .continuity import Continuity, Reach
 from .errors import SluicewayError
 from .failures import Failures
 from .lanes import Lanes
 from .latest import Latest
+from .owned import Lost
 from .patience import surely
 from .render import Unsendable, render
 from .schedule import Schedule
@@ -26,7 +28,7 @@ from .sending import Sending
 
 log = structlog.get_logger(__name__)
 
-DRAIN_S = 8
+DRAIN_S = 5
 
 
 class AccountSender:
@@ -43,6 +45,7 @@ class AccountSender:
         failures: Failures,
         schedule: Schedule,
         latest: Latest,
+        caps: Caps,
     ) -> None:
         self._served = served
         self._consumer = consumer
@@ -52,6 +55,7 @@ class AccountSender:
         self._failures = failures
         self._schedule = schedule
         self._latest = latest
+        self._caps = caps
         self._lanes: Lanes[Task] = Lanes(self._carry_out)
 
     async def run(self) -> None:
@@ -80,19 +84,28 @@ class AccountSender:
     async def _carry_out(self, task: Task) -> None:
         if task.delivery.epoch != self._consumer.epoch:
             return  # the account went to another process, or the command comes again
-        if task.is_early:
-            await surely(self._schedule.put, task, task.send.not_before or now())
-            await task.delivery.ack()
-            return
         try:
-            aim = await surely(self._aim, task)
-            await surely(self._refuse_stale, task, aim)
-            contents = render(task.send.parts, self._served.gateway.capabilities)
+            await self._do(task)
+        except Lost:
+            log.info("message.lost", account=self._served.name, message=task.send.message_id)
+            return  # whoever has it acknowledges it
         except (Refusal, Unsendable) as error:
             await self._refuse(task.delivery, Refusal(error.code, str(error), task.command.id, task.command.type))
+        except Exception:  # a fault of ours ends this command, and no other
+            log.exception("command.broken", account=self._served.name, message=task.send.message_id)
+            broken = "the gateway broke over it; its log says where, and the message's status whether it was sent"
+            await self._refuse(task.delivery, Refusal("internal", broken, task.command.id, task.command.type))
+        else:
+            await task.delivery.ack()
+
+    async def _do(self, task: Task) -> None:
+        if task.is_early:
+            await surely(self._schedule.put, task, task.send.not_before or now())
             return
+        aim = await surely(self._aim, task)
+        await surely(self._refuse_stale, task, aim)
+        contents = render(task.send.parts, self._served.gateway.capabilities)
         await self._sending.send(task, aim, contents)
-        await task.delivery.ack()
 
     async def _refuse(self, delivery: Delivery, refusal: Refusal) -> None:
         metrics.count(metrics.commands, self._served.name, refusal.code).inc()
@@ -109,6 +122,7 @@ class AccountSender:
         """Raises `Refusal` for a conversation that is not there, not on this account, or not with this address."""
         served = self._served
         if task.conversation is None:
+            await self._caps.admit(task.send.message_id, task.recipient or "")
             reach = Reach(address=task.recipient or "", channel=served.channel, account=served.name)
             place = await self._continuity.resolve(served.tenant, reach, "outbound")
             return Aim(place.contact, place.conversation, reach.address)
@@ -121,4 +135,6 @@ class AccountSender:
             raise Refusal("wrong_account", "the conversation's contact is not reached from this account")
         if task.recipient is not None and task.recipient not in here:
             raise Refusal("wrong_address", "the address is not one of the conversation's contact")
-        return Aim(contact, task.conversation, task.recipient or here[-1])
+        address = task.recipient or here[-1]
+        await self._caps.admit(task.send.message_id, address)
+        return Aim(contact, task.conversation, address)

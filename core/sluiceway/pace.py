@@ -49,7 +49,8 @@ class Pace:
             await _sleep(self._bucket(recipient, self._recipient_rate).take(_now()))
         if self._account is not None:
             await _sleep(self._account.take(_now()))
-        await _sleep(self._held_until - _now())
+        while (left_s := self._held_until - _now()) > 0:
+            await _sleep(left_s)
 
     def _bucket(self, recipient: str, rate: Rate) -> TokenBucket:
         bucket = self._recipients.pop(recipient, None) or TokenBucket(rate)

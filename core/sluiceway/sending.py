@@ -7,18 +7,18 @@ left open ends as `unknown`, and the pieces after it still go out: most likely i
 from __future__ import annotations
 
 import asyncio
+import datetime
 import time
 
 import msgspec
 import structlog
 
-from sluiceway_contracts import Error, Piece
+from sluiceway_contracts import Error, Piece, uuid7
 from sluiceway_contracts.values import now
 
 from . import metrics
 from .accounts import Served
-from .bus.store import Conflict
-from .checks import Aim, Task
+from .checks import Aim, Refusal, Task
 from .driver import Driver
 from .errors import (
     Ambiguous,
@@ -32,7 +32,9 @@ from .errors import (
 from .gateway import Outbound, Sender, Sent
 from .health import Health
 from .ledger import Ledger, MessageRecord
+from .owned import Owned
 from .pace import Pace
+from .parking import Parking
 from .patience import surely
 from .render import Content
 from .reports import Reports
@@ -40,54 +42,25 @@ from .reports import Reports
 log = structlog.get_logger(__name__)
 
 RETRIES_S = (1, 5, 30, 120, 600, 1800)
+SHORTEST_S = 0.2
+"""However soon a provider wants to be asked again, and be it a date in the past."""
+ANSWERED_BY = datetime.timedelta(seconds=25)
+"""A request that is older has its answer, or never will: longer than the client waits for one."""
 AT_ONCE = 100
-
-
-class Entry:
-    """A message's record in the ledger, as this process last wrote it."""
-
-    def __init__(self, ledger: Ledger, tenant: str, message_id: str, record: MessageRecord, revision: int) -> None:
-        self.record = record
-        self._ledger = ledger
-        self._tenant = tenant
-        self._message_id = message_id
-        self._revision = revision
-
-    @property
-    def piece(self) -> Piece:
-        """The piece that is being sent."""
-        return self.record.pieces[self.record.at - 1]
-
-    async def note(self, **changes: object) -> None:
-        """Write what changed. Where another process wrote meanwhile, what this one knows of its own send stands."""
-        self.record = msgspec.structs.replace(self.record, **changes)
-        while True:
-            try:
-                write = self._ledger.write
-                self._revision = await surely(write, self._tenant, self._message_id, self.record, self._revision)
-                return
-            except Conflict:
-                found = await surely(self._ledger.get, self._tenant, self._message_id)
-                self._revision = found.revision if found is not None else 0
-
-    async def settle(self, **changes: object) -> None:
-        """Write what became of the piece, and in the same breath the intent to send the next, or that all is done."""
-        record, at = self.record, self.record.at
-        piece = msgspec.structs.replace(self.piece, **changes)
-        pieces = (*record.pieces[: at - 1], piece, *record.pieces[at:])
-        if at < len(pieces):
-            await self.note(pieces=pieces, at=at + 1, tries=1, state="intent")
-        else:
-            await self.note(pieces=pieces, state="done")
+FAILED = "failed"
+"""What a message is whose tries are used up: the provider never said no, and never took it."""
 
 
 class Sending:
     """Sends the messages of one account, at most `AT_ONCE` at a time, at its pace."""
 
-    def __init__(self, served: Served, ledger: Ledger, reports: Reports, driver: Driver, health: Health) -> None:
+    def __init__(
+        self, served: Served, ledger: Ledger, reports: Reports, parking: Parking, driver: Driver, health: Health
+    ) -> None:
         self._served = served
         self._ledger = ledger
         self._reports = reports
+        self._parking = parking
         self._driver = driver
         self._health = health
         capabilities = served.gateway.capabilities
@@ -96,11 +69,15 @@ class Sending:
         self._log = log.bind(account=served.name)
 
     async def send(self, task: Task, aim: Aim, contents: tuple[Content, ...]) -> None:
-        """Send it, or finish what an earlier process began. Returns when the ledger and the stream know the end."""
+        """Send it, or finish what an earlier process began. Returns when the ledger and the stream know the end.
+
+        Raises `Lost` where another process has the message now, `Refusal` where another command has sent it.
+        """
         tenant, message_id = self._served.tenant, task.send.message_id
         count = len(contents)
         record = MessageRecord(
             state="intent",
+            nonce=uuid7(),
             command_id=task.command.id,
             channel=self._served.channel,
             account=self._served.name,
@@ -110,23 +87,25 @@ class Sending:
                 Piece(index=index, of=count, status="accepted", recipient=aim.address) for index in range(1, count + 1)
             ),
         )
-        try:
-            revision = await surely(self._ledger.begin, tenant, message_id, record)
-        except Conflict:
-            found = await surely(self._ledger.get, tenant, message_id)
-            if found is None or found.value.command_id != task.command.id:
-                self._log.info("message.known", message=message_id)
-                return
-            entry = Entry(self._ledger, tenant, message_id, found.value, found.revision)
-            if entry.record.state == "intent":
-                await self._unknown(entry, Ambiguous("the process ended while the provider was asked"))
-        else:
-            entry = Entry(self._ledger, tenant, message_id, record, revision)
+        entry, mine = await Owned.begin(self._ledger, tenant, message_id, record)
+        if not mine:
+            await self._take_over(task, entry)
         while entry.record.state != "done":
             await self._piece(task, contents[entry.record.at - 1], entry)
         await self._tell(task, entry.record)
 
-    async def _piece(self, task: Task, content: Content, entry: Entry) -> None:
+    async def _take_over(self, task: Task, entry: Owned) -> None:
+        """Go on with what another process began; a piece that it may have sent is never sent again."""
+        if entry.record.command_id != task.command.id:
+            raise Refusal("duplicate_message_id", f"the command {entry.record.command_id} has this message_id already")
+        if entry.record.state == "refused":
+            raise Refusal("unknown_account", "when it came, no gateway served the account")
+        if entry.record.state == "intent":
+            await entry.wait_out(ANSWERED_BY)
+        if entry.record.state == "intent":
+            await self._unknown(entry, Ambiguous("the process ended while the provider was asked"))
+
+    async def _piece(self, task: Task, content: Content, entry: Owned) -> None:
         """One try of the piece that is next; returns when the ledger knows what came of it."""
         left_s = (task.expires_at - now()).total_seconds()
         try:
@@ -135,14 +114,14 @@ class Sending:
             async with asyncio.timeout(left_s) as until:
                 await self._pace.wait(entry.piece.recipient or "")
                 async with self._at_once, self._health.turn():
-                    if entry.record.state != "intent":
-                        await entry.note(state="intent", tries=entry.record.tries + 1)
                     until.reschedule(None)  # what is begun is not cut off: nobody would know what became of it
+                    if entry.record.state != "intent":
+                        await entry.intend(state="intent", tries=entry.record.tries + 1)
                     sent = await self._ask_provider(task, content, entry)
         except TimeoutError:
             await self._end(entry, "expired", SendError("it could not be sent in time"))
         except CredentialsRefused as error:
-            await entry.note(state="waiting", tries=entry.record.tries - 1)
+            await entry.intend(state="waiting", tries=entry.record.tries - 1)
             self._log.warning("message.waits", message=task.send.message_id, why=error.code)
         except (Throttled, Unreachable) as error:
             await self._again(task, entry, error)
@@ -153,9 +132,9 @@ class Sending:
         else:
             segments = sum(filter(None, (entry.record.segments, sent.segments))) or None
             entry.record = msgspec.structs.replace(entry.record, segments=segments, price=sent.price)
-            await entry.settle(external_id=sent.external_id)
+            await entry.settle([msgspec.structs.replace(entry.piece, external_id=sent.external_id)])
 
-    async def _ask_provider(self, task: Task, content: Content, entry: Entry) -> Sent:
+    async def _ask_provider(self, task: Task, content: Content, entry: Owned) -> Sent:
         gateway = self._served.gateway
         assert isinstance(gateway, Sender)  # noqa: S101  # only accounts of senders are served
         message = Outbound(
@@ -177,29 +156,30 @@ class Sending:
         finally:
             metrics.provider_seconds.labels(self._served.name).observe(time.perf_counter() - started)
 
-    async def _again(self, task: Task, entry: Entry, error: Throttled | Unreachable) -> None:
+    async def _again(self, task: Task, entry: Owned, error: Throttled | Unreachable) -> None:
         """Wait as long as the provider wants, else longer each time; after the last time it has failed."""
+        entry.record = entry.record.after(error.code)
         tries = entry.record.tries
         if tries > len(RETRIES_S):
-            await self._end(entry, "failed", error)
+            await self._end(entry, FAILED, error)
             return
         wait_s: float = RETRIES_S[tries - 1]
         if isinstance(error, Throttled):
-            wait_s = wait_s if error.retry_after_s is None else error.retry_after_s
+            if error.retry_after_s is not None:  # it says when, so that this is no try of ours
+                wait_s, tries = max(error.retry_after_s, SHORTEST_S), tries - 1
             self._pace.hold(wait_s)
         self._log.warning("message.retry", message=task.send.message_id, why=error.code, wait_s=round(wait_s, 1))
-        await entry.note(state="waiting")
+        await entry.intend(state="waiting", tries=tries)
         left_s = (task.expires_at - now()).total_seconds()
         await asyncio.sleep(max(0.0, min(wait_s, left_s)))
 
-    async def _unknown(self, entry: Entry, error: Ambiguous) -> None:
-        await entry.settle(status="unknown", error=_reason(error))
+    async def _unknown(self, entry: Owned, error: Ambiguous) -> None:
+        await entry.settle([msgspec.structs.replace(entry.piece, status="unknown", error=_reason(error))])
 
-    async def _end(self, entry: Entry, status: str, error: SendError) -> None:
+    async def _end(self, entry: Owned, status: str, error: SendError) -> None:
         """This piece, and so all that follow, will not be sent."""
-        reason, at = _reason(error), entry.record.at
-        rest = [msgspec.structs.replace(piece, status=status, error=reason) for piece in entry.record.pieces[at - 1 :]]
-        await entry.note(state="done", pieces=(*entry.record.pieces[: at - 1], *rest))
+        rest = entry.record.pieces[entry.record.at - 1 :]
+        await entry.settle([msgspec.structs.replace(piece, status=status, error=_reason(error)) for piece in rest])
 
     async def _tell(self, task: Task, record: MessageRecord) -> None:
         """What became of it. Doing it twice, after a crash, tells nothing twice."""
@@ -211,6 +191,8 @@ class Sending:
         unsent = next((piece for piece in record.pieces if piece.external_id is None), None)
         if unsent is not None:
             await self._reports.status(task, record, unsent)
+            if unsent.status == FAILED:
+                await surely(self._parking.bury, task, record, unsent)
             if unsent.error is not None and unsent.error.code == OptedOut.code:
                 await self._reports.opted_out(task, record, unsent.error.provider_code)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Coroutine
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import prometheus_client
@@ -16,23 +18,27 @@ from .bus.consumer import Consumer, ConsumerError
 from .bus.link import Link
 from .bus.store import Bucket
 from .bus.streams import Layout, StreamsError, ensure
+from .caps import Caps, Quota, Quotas
 from .config import Core
 from .continuity import Continuity
 from .errors import ConfigError, SluicewayError, Unavailable
+from .facts import Facts
 from .failures import Failures
 from .gateway import Sender, Webhook
 from .health import Health
 from .http.client import Client
 from .http.server import Page, Route, Server, paths
 from .identity import Identity
-from .inbound import RETRY_LATER, Inbound
+from .inbound import Inbound, senders
 from .latest import Latest
 from .ledger import Ledger
 from .outbound import AccountSender
 from .parking import Parking
+from .patience import surely
 from .reports import Reports
 from .schedule import Schedule
 from .sending import Sending
+from .spool import Spool
 from .stream import EventStream
 from .unserved import Unserved
 from .wire import Request, Response
@@ -40,12 +46,13 @@ from .wire import Request, Response
 log = structlog.get_logger(__name__)
 
 CONNECT_PAUSE_S = 1.0
+ANNOUNCE_S = 3600
 GC_THRESHOLD = 20_000
 HOOKS = "/hooks/"
 
 
 class Hook:
-    """A route to the connections that share one hook; 503 until the service is ready."""
+    """A route to the connections that share one hook."""
 
     def __init__(self, service: Service, connections: list[str]) -> None:
         gateways = [service.accounts.gateways[name] for name in connections]
@@ -55,8 +62,7 @@ class Hook:
         self._connections = connections
 
     async def answer(self, request: Request) -> Response:
-        inbound = self._service.inbound
-        return RETRY_LATER if inbound is None else await inbound.deliver(self._connections, request)
+        return await self._service.inbound.deliver(self._connections, request)
 
 
 class Service:
@@ -66,15 +72,17 @@ class Service:
         if core.identity.key is None:
             raise ConfigError("configuration", "identity.key", "is missing; make one: openssl rand -hex 32")
         self.accounts = accounts
-        self.inbound: Inbound | None = None
         self.link = Link(core.nats, "sluiceway")
         self.fatal: ConfigError | None = None
         self._core = core
         self._identity = Identity(core.identity.key.reveal().encode())
         self._layout = Layout(core.nats)
         self._hooks = self._make_hooks()
-        self.server = Server(core.http.listen, self._find, core.http.base_url)
+        self.server = Server(core.http.listen, self._find, core.http.base_url, core.http.max_connections)
         self.probes = Server(core.probes.listen, paths(self._probe_routes()))
+        settings, keys = core.spool, partial(senders, accounts)
+        self._spool = Spool(Path(settings.path), settings.max_bytes, keys) if settings.path is not None else None
+        self._serving = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -91,8 +99,15 @@ class Service:
             raise SluicewayError("a part broke, or the connection to NATS was closed for good; the log says why")
 
     async def start(self) -> None:
-        """Listen, and connect in the background. Raises `OSError` where an address is taken."""
+        """Listen, and connect in the background.
+
+        Raises `OSError` where an address is taken, `ConfigError` where the spool can't be used.
+        """
+        if self._spool is not None:
+            await self._spool.open()
+            self.link.on_reconnect.append(self._spool.wake)
         self._client = Client()
+        self.inbound = Inbound(self.accounts, self._client, self._spool)
         try:
             await self.probes.start()
             await self.server.start()
@@ -105,16 +120,18 @@ class Service:
         """Stop accepting, finish what is in flight, give the accounts up, close."""
         await self.server.stop()
         for task in self._tasks:
-            task.cancel()
+            task.cancel()  # senders finish what is in flight
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._spool is not None:
+            await self._spool.close()
         await self._client.close()
         await self.link.close()
         await self.probes.stop()
 
     @property
     def ready(self) -> bool:
-        """Whether NATS has been reached; it stays so, since answering 503 is the service while NATS is away."""
-        return self.inbound is not None
+        """Whether NATS has been reached; it stays so, since spooling or 503 is the service while NATS is away."""
+        return self._serving
 
     async def _connect(self) -> None:
         """Until it works: connect, make sure of streams and key, begin to serve."""
@@ -148,17 +165,23 @@ class Service:
         register = Bucket(link, layout.accounts, Notice)
         failures = Failures(prefix, self._identity, stream)
         parking = Parking(link, prefix, self._identity, stream)
+        limits = self._core.limits
+        quotas = Quotas(Bucket(link, layout.messages, Quota), limits.per_tenant_hour)
         senders = [served for served in self.accounts if isinstance(served.gateway, Sender)]
         consumers = {served: await self._consumer(served) for served in senders}
         watcher = Consumer(link, layout.commands, "unserved", f"{prefix}.v1.*.commands.>")
         await watcher.create()
         await self.accounts.announce(register)
-        self.inbound = Inbound(self.accounts, self._identity, continuity, ledger, stream, parking, self._client)
-        self._begin(Unserved(watcher, prefix, register, failures).run())
+        self._begin(self._announce_again(register))
+        self.inbound.facts = Facts(self.accounts, self._identity, continuity, ledger, stream, parking)
+        self._serving = True
+        if self._spool is not None:
+            self._begin(self._spool.drain(self.inbound.store))
+        self._begin(Unserved(watcher, prefix, register, ledger, failures).run())
         for served, consumer in consumers.items():
             reports = Reports(served, self._identity, ledger, stream)
             health = Health(served, self.accounts.notice(served), register, stream)
-            sending = Sending(served, ledger, reports, self._client, health)
+            sending = Sending(served, ledger, reports, parking, self._client, health)
             sender = AccountSender(
                 served,
                 consumer,
@@ -168,8 +191,15 @@ class Service:
                 failures=failures,
                 schedule=Schedule(link, prefix),
                 latest=Latest(link, layout.events, prefix),
+                caps=Caps(served, limits, quotas, ledger),
             )
             self._begin(sender.run())
+
+    async def _announce_again(self, register: Bucket[Notice]) -> None:
+        """The register forgets who is silent for a day."""
+        while True:
+            await asyncio.sleep(ANNOUNCE_S)
+            await surely(self.accounts.announce, register)
 
     async def _consumer(self, served: Served) -> Consumer:
         where = f"{served.tenant}.commands.{served.channel}.{served.name}"

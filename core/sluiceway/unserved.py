@@ -2,54 +2,97 @@
 
 from __future__ import annotations
 
-from sluiceway_contracts import Command, Undecodable, subjects
+import time
+
+import structlog
+
+from sluiceway_contracts import Command, MessageSend, Piece, Undecodable, is_uuid, subjects
 
 from .accounts import Notice
 from .bus.consumer import Consumer, Delivery
-from .bus.store import Bucket
+from .bus.store import Bucket, Conflict
 from .checks import Refusal
 from .failures import Failures
+from .ledger import Ledger, MessageRecord
 from .patience import surely
+
+log = structlog.get_logger(__name__)
+
+REMEMBERED_S = 60.0
+"""For how long an account is taken to be served without another look at the register."""
 
 
 class Unserved:
-    """Reads every command; leaves those alone whose account is in the register of accounts."""
+    """Reads every command; leaves those alone whose account the register of accounts knows as one that sends."""
 
-    def __init__(self, consumer: Consumer, prefix: str, register: Bucket[Notice], failures: Failures) -> None:
+    def __init__(
+        self, consumer: Consumer, prefix: str, register: Bucket[Notice], ledger: Ledger, failures: Failures
+    ) -> None:
         self._consumer = consumer
         self._prefix = prefix
         self._register = register
+        self._ledger = ledger
         self._failures = failures
-        self._served: set[str] = set()
+        self._seen: dict[str, float] = {}
 
     async def run(self) -> None:
         """Watch until cancelled."""
         async for delivery in self._consumer.deliveries():
             try:
-                subject = subjects.parse_command(delivery.subject, prefix=self._prefix)
+                await self._judge(delivery)
             except subjects.InvalidSubject:
-                await delivery.ack()  # nobody's token: there is no tenant's subject to tell it on
-                continue
-            if not await surely(self._is_served, subject):
-                await self._failures.tell(delivery, _refusal(subject, delivery))
+                pass  # nobody's token: there is no tenant's subject to tell it on
+            except Exception:  # one command's fault is no other's
+                log.exception("unserved.broken")
             await delivery.ack()
 
-    async def _is_served(self, subject: subjects.CommandSubject) -> bool:
+    async def _judge(self, delivery: Delivery) -> None:
+        subject = subjects.parse_command(delivery.subject, prefix=self._prefix)
+        refusal = await surely(self._refusal, subject)
+        if refusal is None:
+            return
+        try:
+            command = Command.decode(delivery.data)
+        except Undecodable as error:
+            refusal.command_id, refusal.command_type = error.id, error.type
+        else:
+            refusal.command_id, refusal.command_type = command.id, command.type
+            if not await surely(self._claim, subject, command, refusal):
+                return
+        await self._failures.tell(delivery, refusal)
+
+    async def _refusal(self, subject: subjects.CommandSubject) -> Refusal | None:
+        """Why nobody carries it out; None where somebody does."""
+        if subjects.ANY in (subject.channel, subject.account):
+            return Refusal("no_dispatcher", "nothing here chooses accounts; name channel and account in the subject")
         key = f"{subject.tenant}.{subject.channel}.{subject.account}"
-        if key not in self._served and await self._register.get(key) is not None:
-            self._served.add(key)
-        return key in self._served
+        if time.monotonic() - self._seen.get(key, float("-inf")) < REMEMBERED_S:
+            return None
+        notice = await self._register.get(key)
+        if notice is None:
+            return Refusal("unknown_account", f"no gateway serves the {subject.channel} account {subject.account}")
+        if not notice.value.sends:
+            return Refusal("unsupported", f"the account {subject.account} only receives; its gateway can't send")
+        self._seen[key] = time.monotonic()
+        return None
 
-
-def _refusal(subject: subjects.CommandSubject, delivery: Delivery) -> Refusal:
-    if subjects.ANY in (subject.channel, subject.account):
-        refusal = Refusal("no_dispatcher", "nothing here chooses accounts; name channel and account in the subject")
-    else:
-        refusal = Refusal("unknown_account", f"no gateway serves the {subject.channel} account {subject.account}")
-    try:
-        command = Command.decode(delivery.data)
-    except Undecodable as error:
-        refusal.command_id, refusal.command_type = error.id, error.type
-    else:
-        refusal.command_id, refusal.command_type = command.id, command.type
-    return refusal
+    async def _claim(self, subject: subjects.CommandSubject, command: Command, refusal: Refusal) -> bool:
+        """Put the refusal into the ledger, lest a gateway that starts later sends what was told as failed."""
+        send = command.data
+        if not isinstance(send, MessageSend) or not is_uuid(send.message_id):
+            return True
+        record = MessageRecord(
+            state="refused",
+            command_id=command.id,
+            channel=subject.channel,
+            account=subject.account,
+            contact="",
+            conversation="",
+            pieces=(Piece(index=1, of=1, status="rejected"),),
+        )
+        try:
+            await self._ledger.begin(subject.tenant, send.message_id, record)
+        except Conflict:
+            found = await self._ledger.get(subject.tenant, send.message_id)
+            return found is not None and (found.value.state, found.value.command_id) == ("refused", command.id)
+        return True

@@ -53,7 +53,8 @@ def main() -> int:
             running.enter_context(process(environment, "sluiceway", "up"))
             wait_until_ready()
             running.enter_context(process(environment, "sluiceway", "simulator", "--listen", SIMULATOR, quiet=True))
-            running.enter_context(process(environment, "python", str(HERE / "helpdesk.py")))
+            desk = running.enter_context(process(environment, "python", str(HERE / "helpdesk.py"), pipe=True))
+            print((desk.stdout.readline() if desk.stdout else "").strip())  # from now on it gets what customers write
             running.enter_context(process(environment, "sluiceway", "tail", "--since", "all"))
             seen = Seen(
                 running.enter_context(process(environment, "sluiceway", "tail", "--since", "all", "--json", pipe=True))

@@ -2,23 +2,30 @@
 
 import asyncio
 import os
+import uuid
 
 import nats
+from nats.js.api import DeliverPolicy
 
-from sluiceway_contracts import Command, Event, MessageReceived, MessageSend, Party, Text, uuid7
+from sluiceway_contracts import Command, Event, MessageReceived, MessageSend, Party, Text
 
 EVENTS = "sluiceway.v1.acme.events.message.received.>"
 
 
+def answer_to(id: str) -> str:
+    """The same for the same event: delivered again, it is answered once."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, id))
+
+
 async def main() -> None:
     js = (await nats.connect(os.environ.get("NATS_URL", "nats://127.0.0.1:4222"))).jetstream()
-    inbox = await js.subscribe(EVENTS, durable="desk", manual_ack=True)
+    inbox = await js.subscribe(EVENTS, durable="desk", deliver_policy=DeliverPolicy.NEW, manual_ack=True)
     print("helpdesk: waiting for customers", flush=True)
     async for stored in inbox.messages:
         event = Event.decode(stored.data)
         if isinstance(event.data, MessageReceived):
             words = f"Thank you! We have received: {event.data.message.text}"
-            answer = MessageSend(message_id=uuid7(), author=Party(role="bot"), parts=(Text(text=words),))
+            answer = MessageSend(message_id=answer_to(event.id), author=Party(role="bot"), parts=(Text(text=words),))
             command = Command(
                 tenant="acme", source="/acme/apps/desk", channel=event.channel, account=event.account,
                 subject=event.subject, correlationid=event.id, data=answer,

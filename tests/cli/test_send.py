@@ -9,7 +9,8 @@ from sluiceway.bus.link import Link
 from sluiceway.bus.store import Bucket
 from sluiceway.bus.streams import Layout, ensure
 from sluiceway.config import Nats
-from sluiceway.gateway import Capabilities, Chars
+from sluiceway.gateway import Capabilities
+from sluiceway.units import Chars
 
 from .conftest import Cli
 

@@ -85,6 +85,8 @@ MISTAKES = {
     "text for a table": (("[nats]\nurl", "nats"), r"nats: Expected `object`, got `str`"),
     "a number for text": (('"nats://127.0.0.1:4222"', "4222"), r"nats\.url: Expected `str \| null`, got `int`"),
     "text for a number": (('url = "nats://127.0.0.1:4222"', 'port = "x"'), r"nats\.port: Expected `int`, got `str`"),
+    "a spool of less than nothing": (("[nats]", "[spool]\nmax_bytes = -1\n[nats]"), r"spool\.max_bytes: .* >= 0"),
+    "no connection at all": (("[nats]", "[http]\nmax_connections = 0\n[nats]"), r"http\.max_connections: .* >= 1"),
     "a word that is none": (('url = "nats://127.0.0.1:4222"', 'streams = "make"'), r"nats\.streams: .*'make'"),
     "a login in the address": (
         ("nats://", f"nats://me:{CANARY}@"),

@@ -138,3 +138,13 @@ async def test_a_link_without_an_address_finds_it(tmp_path: Path) -> None:
     assert link.connected
     await link.close()
     await server.stop()
+
+
+async def test_whoever_ends_it_is_noticed(tmp_path: Path) -> None:
+    server = EmbeddedNats(Nats(data=str(tmp_path), port=free_port()))
+    await server.start()
+    waiting = asyncio.create_task(server.ended())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await server.stop()
+    await asyncio.wait_for(waiting, 10)

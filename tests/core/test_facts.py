@@ -58,16 +58,16 @@ async def test_consent_is_told_once_with_its_contact(rig: Rig, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    ("bad", "raw", "code"),
+    ("bad", "code"),
     [
-        (Unreadable(at=US, key="2", raw=b"entry 2", why="no sense in it"), b"entry 2", "unreadable"),
-        (a_text(key="2", sender="nobody"), None, "unreadable"),
-        (Consent(at=US, key="2", address="nobody", state="revoked"), None, "unreadable"),
-        (a_text(key="2", ext={"x": object()}), None, "gateway_error"),
+        (Unreadable(at=US, key="2", raw=b"entry 2", why="no sense in it"), "unreadable"),
+        (a_text(key="2", sender="nobody"), "unreadable"),
+        (Consent(at=US, key="2", address="nobody", state="revoked"), "unreadable"),
+        (a_text(key="2", ext={"x": object()}), "gateway_error"),
     ],
 )
 async def test_one_bad_entry_spoils_only_itself(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, bad: AnyFact, raw: bytes | None, code: str
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, bad: AnyFact, code: str
 ) -> None:
     assert await deliver(rig, monkeypatch, a_text("before", "1"), bad, a_text("after", "3")) == 202
     assert len(await rig.events("message.received")) == 2
@@ -75,7 +75,7 @@ async def test_one_bad_entry_spoils_only_itself(
     assert isinstance(dead.data, ErrorDeadLetter)
     assert dead.data.error.code == code
     ((_, parked),) = await rig.stream("DEAD")
-    assert parked == raw if raw is not None else b"Body=" in parked
+    assert b"Body=" in parked, "the whole delivery is kept, so that it can be replayed"
 
 
 async def test_a_gateway_that_must_ask_first_is_answered(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

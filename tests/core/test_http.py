@@ -554,3 +554,48 @@ async def test_where_a_close_crosses_the_request_nothing_that_arrived_counts_as_
                 outcomes.append(type(error))
     assert outcomes.count(Response) <= seen <= outcomes.count(Response) + outcomes.count(Ambiguous)
     assert Unreachable in outcomes, "a close that was noticed in time is no lost answer"
+
+
+async def test_a_connection_too_many_is_told_so_and_there_is_room_again_when_one_ends(echo: Echo) -> None:
+    server = Server("127.0.0.1:0", lambda path: (echo, path), max_connections=2)
+    await server.start()
+    async with peer(server.listen) as first, peer(server.listen) as second:
+        assert await first.ask(a_post()) == 201
+        assert await second.ask(a_post()) == 201
+        async with peer(server.listen) as third:
+            status, headers, _ = await third.answer()
+            assert (status, headers["retry-after"], headers["connection"]) == (503, "5", "close")
+            assert await third.ended() == b""
+        assert await first.ask(a_post()) == 201, "those who are in are served"
+        second.leave()
+
+        async def room() -> bool:
+            async with peer(server.listen) as another:
+                await another.write(a_post())
+                return (await another.answer())[0] == 201
+
+        await until(room, "there is room again")
+    await server.stop()
+
+
+async def test_headers_that_dribble_hold_their_place_only_for_so_long(
+    monkeypatch: pytest.MonkeyPatch, echo: Echo
+) -> None:
+    monkeypatch.setattr(server_module, "IDLE_TIMEOUT_S", 0.3)
+    server = Server("127.0.0.1:0", lambda path: (echo, path), max_connections=1)
+    await server.start()
+    async with peer(server.listen) as slow:
+        await slow.write(b"POST /echo/x HTTP/1.1\r\nx-slow: ")
+
+        async def room() -> bool:
+            with contextlib.suppress(ConnectionError):
+                await slow.write(b"x")
+            async with peer(server.listen) as another:
+                try:
+                    await another.write(a_post())
+                    return (await another.answer())[0] == 201
+                except (ConnectionError, asyncio.IncompleteReadError):
+                    return False
+
+        await until(room, "the place is free")
+    await server.stop()

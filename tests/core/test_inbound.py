@@ -8,11 +8,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from sluiceway.bus.link import Ack
 from sluiceway.errors import Ambiguous
 from sluiceway.gateway import Secret
+from sluiceway.stream import EventStream
 from sluiceway.testing.nats import NatsServer
 from sluiceway.wire import Request
-from sluiceway_contracts import AccountUnknown, ErrorDeadLetter, MessageReceived, Text
+from sluiceway_contracts import AccountUnknown, ErrorDeadLetter, Event, MessageReceived, Text
+from sluiceway_contracts.values import now
 from sluiceway_gateways._twilio import sign
 
 from .conftest import ENVIRONMENT, TWILIO, Rig, running, until
@@ -224,3 +227,38 @@ async def test_one_login_cannot_speak_for_anothers_account(tmp_path: Path, share
         (event,) = await rig.events()
         assert isinstance(event.data, AccountUnknown)
         assert event.data.connection == "twilio-uk"
+
+
+async def test_a_delivery_waits_for_a_nats_that_comes_back_in_time(
+    tmp_path: Path, own_nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, publish = asyncio.Event(), EventStream.publish
+
+    async def publish_and_tell(self: EventStream, event: Event) -> Ack:
+        begun.set()
+        return await publish(self, event)
+
+    monkeypatch.setattr("sluiceway.stream.PUBLISH_BUDGET_S", 60)
+    monkeypatch.setattr("sluiceway.inbound.STORE_BUDGET_S", 60)
+    async with running(tmp_path, own_nats) as rig:
+        await rig.text("before")
+        own_nats.kill()
+        monkeypatch.setattr(EventStream, "publish", publish_and_tell)
+        delivering = asyncio.create_task(rig.text("during"))
+        await begun.wait()
+        own_nats.restart()
+        assert (await delivering).status == 200
+        texts = [
+            e.data.message.text for e in await rig.events("message.received") if isinstance(e.data, MessageReceived)
+        ]
+        assert texts == ["before", "during"]
+
+
+async def test_the_message_says_when_it_arrived(rig: Rig) -> None:
+    before = now()
+    await rig.text("Hello")
+    (event,) = await rig.events("message.received")
+    assert isinstance(event.data, MessageReceived)
+    arrived = event.data.message.received_at
+    assert arrived is not None
+    assert before <= arrived <= now()

@@ -92,7 +92,7 @@ async def status_of(ledger: Ledger) -> str:
 
 async def a_sent_message(ledger: Ledger) -> None:
     await ledger.begin("acme", "m", RECORD)
-    assert await ledger.claim("acme", "uk-sms", "SM1", "m") == ()
+    assert await ledger.claim("acme", "uk-sms", "SM1", "m", 1) == ()
 
 
 async def test_an_intent_is_written_once(ledger: Ledger) -> None:
@@ -149,14 +149,21 @@ async def test_a_receipt_that_comes_too_early_waits_for_whoever_claims_it(ledger
     for status in ("sent", "delivered", "sent"):
         assert await ledger.apply("acme", "uk-sms", receipt(status, segments=2)) is None
     assert await status_of(ledger) == "accepted"
-    waiting = await ledger.claim("acme", "uk-sms", "SM1", "m")
+    waiting = await ledger.claim("acme", "uk-sms", "SM1", "m", 1)
     assert [(one.status, one.segments) for one in waiting] == [("sent", 2), ("delivered", 2)]
     for one in waiting:
         applied = await ledger.raise_status("acme", "m", 1, one)
         assert applied is not None
         assert applied.news
     assert await status_of(ledger) == "delivered"
-    assert await ledger.claim("acme", "uk-sms", "SM1", "m") == ()
+
+
+async def test_receipts_that_waited_are_given_to_the_process_that_claims_again_after_a_crash(ledger: Ledger) -> None:
+    await ledger.begin("acme", "m", RECORD)
+    await ledger.apply("acme", "uk-sms", receipt("delivered"))
+    first = await ledger.claim("acme", "uk-sms", "SM1", "m", 1)
+    again = await ledger.claim("acme", "uk-sms", "SM1", "m", 1)
+    assert [one.status for one in first] == [one.status for one in again] == ["delivered"]
 
 
 async def test_a_receipt_of_another_account_is_another_messages(ledger: Ledger) -> None:
@@ -167,7 +174,7 @@ async def test_a_receipt_of_another_account_is_another_messages(ledger: Ledger) 
 
 
 async def test_a_receipt_of_a_message_that_is_forgotten_comes_to_nothing(ledger: Ledger) -> None:
-    await ledger.claim("acme", "uk-sms", "SM1", "m")
+    await ledger.claim("acme", "uk-sms", "SM1", "m", 1)
     assert await ledger.apply("acme", "uk-sms", receipt("sent")) is None
 
 
@@ -177,7 +184,7 @@ async def test_a_record_that_never_stops_changing_is_unavailable(
     await a_sent_message(ledger)
     monkeypatch.setattr(module, "TRIES", 0)
     with pytest.raises(Unavailable, match="keeps changing"):
-        await ledger.claim("acme", "uk-sms", "SM1", "m")
+        await ledger.claim("acme", "uk-sms", "SM1", "m", 1)
     with pytest.raises(Unavailable, match="keeps changing"):
         await ledger.apply("acme", "uk-sms", receipt("sent"))
     with pytest.raises(Unavailable, match="keeps changing"):
@@ -195,7 +202,7 @@ async def test_receipts_that_wait_at_once_are_all_kept(ledger: Ledger) -> None:
     await ledger.begin("acme", "m", RECORD)
     statuses = ("queued", "sent", "delivered", "read")
     await asyncio.gather(*(ledger.apply("acme", "uk-sms", receipt(status)) for status in statuses))
-    waiting = await ledger.claim("acme", "uk-sms", "SM1", "m")
+    waiting = await ledger.claim("acme", "uk-sms", "SM1", "m", 1)
     assert {one.status for one in waiting} == set(statuses)
 
 
@@ -208,7 +215,7 @@ async def test_receipts_and_the_claim_at_once_lose_nothing(ledger: Ledger) -> No
             for status in ("queued", "sent", "delivered")
         ]
         applying = [asyncio.create_task(ledger.apply("acme", "uk-sms", one)) for one in receipts]
-        waiting = await ledger.claim("acme", "uk-sms", external, message)
+        waiting = await ledger.claim("acme", "uk-sms", external, message, 1)
         await asyncio.gather(*applying)
         for one in waiting:
             await ledger.raise_status("acme", message, 1, one)

@@ -17,7 +17,7 @@ from sluiceway.bus import pipeline
 from sluiceway.bus.link import Link, Refused
 from sluiceway.bus.streams import Layout
 from sluiceway.config import Nats
-from sluiceway.errors import Unavailable
+from sluiceway.errors import TooLarge, Unavailable
 from sluiceway.gateway import Secret
 from sluiceway.testing.nats import NatsServer
 
@@ -69,8 +69,8 @@ async def test_a_subject_that_no_stream_takes_is_unavailable(link: Link) -> None
         await link.publish("nowhere.at.all", b"1")
 
 
-async def test_a_payload_that_is_too_large_is_unavailable_and_hurts_nobody_else(link: Link) -> None:
-    with pytest.raises(Unavailable, match="has 2097152 bytes, this NATS takes 1048576"):
+async def test_a_payload_that_will_never_be_taken_is_too_large_and_hurts_nobody_else(link: Link) -> None:
+    with pytest.raises(TooLarge, match="has 2097152 bytes, this NATS takes 1048576"):
         await link.request(link.api("INFO"), b"x" * (2 << 20))
     assert (await link.request(link.api("INFO"))).data
 

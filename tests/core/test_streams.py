@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
 import pytest
 
+from sluiceway import stream as stream_module
 from sluiceway.bus.link import Link
 from sluiceway.bus.streams import DAY_S, Layout, StreamsError, ensure, exists
+from sluiceway.config import Nats
 from sluiceway.errors import Unavailable
 from sluiceway.identity import Identity
 from sluiceway.parking import Parcel, Parking
 from sluiceway.stream import EventStream
+from sluiceway.testing.nats import NatsServer
 from sluiceway_contracts import ConversationOpened, Error, Event, uuid7
+
+from .conftest import linked, until
 
 
 async def call(link: Link, what: str, body: object = None) -> dict[str, Any]:
@@ -39,7 +45,7 @@ async def test_streams_are_as_the_contract_says(
     assert config["duplicate_window"] == window_s * 10**9
 
 
-@pytest.mark.parametrize(("room", "days"), [("identity", 0), ("messages", 30), ("accounts", 0)])
+@pytest.mark.parametrize(("room", "days"), [("identity", 0), ("messages", 30), ("accounts", 1)])
 async def test_buckets_keep_the_last_of_each_key(link: Link, layout: Layout, room: str, days: int) -> None:
     config = await config_of(link, f"KV_{getattr(layout, room)}")
     assert config["subjects"] == [f"$KV.{getattr(layout, room)}.>"]
@@ -63,7 +69,7 @@ async def test_what_is_there_is_left_alone(link: Link, layout: Layout) -> None:
     assert after["state"]["messages"] == 1
 
 
-ROOMS = ("EVENTS", "COMMANDS", "DEAD", "IDENTITY", "MESSAGES", "ACCOUNTS")
+ROOMS = ("EVENTS", "SCHEDULED", "COMMANDS", "DEAD", "IDENTITY", "MESSAGES", "ACCOUNTS")
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "subjects": ({"subjects": ["elsewhere.>"]}, r"has subjects=\['elsewhere\.>'\], but must have .*; alter it"),
     "discard": ({"discard": "old"}, "has discard=old, but must have new; alter it"),
@@ -150,3 +156,63 @@ async def test_a_full_stream_of_dead_letters_is_unavailable(link: Link, layout: 
     await parking.park(parcel, Error(code="unreadable", message="why"))
     with pytest.raises(Unavailable, match="the stream of dead letters refuses: maximum messages exceeded"):
         await parking.park(msgspec.structs.replace(parcel, raw=b"2"), Error(code="unreadable", message="why"))
+
+
+def an_event() -> Event:
+    conversation, contact = uuid7(), uuid7()
+    data = ConversationOpened(conversation_id=conversation, contact_id=contact, channel="sms", reason="inbound")
+    return Event(tenant="acme", channel="sms", contactid=contact, subject=conversation, data=data)
+
+
+async def test_an_event_whose_acknowledgement_got_lost_is_published_again_and_stored_once(
+    link: Link, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, lost = Link.publish, 0
+
+    async def publish(self: Link, *args: Any) -> Any:
+        nonlocal lost
+        ack = await original(self, *args)
+        if lost < 2:
+            lost += 1
+            raise Unavailable("the answer got lost")
+        return ack
+
+    monkeypatch.setattr(stream_module, "PUBLISH_BUDGET_S", 60)
+    monkeypatch.setattr(Link, "publish", publish)
+    ack = await EventStream(link, link.settings.prefix).publish(an_event())
+    assert (ack.seq, ack.duplicate, lost) == (1, True, 2)
+
+
+async def test_an_event_waits_for_a_nats_that_comes_back_in_time(
+    own_nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "PUBLISH_BUDGET_S", 60)
+    async with linked(Nats(url=own_nats.url)) as link:
+        layout = Layout(link.settings)
+        await ensure(link, layout, create=True)
+        stream, event = EventStream(link, link.settings.prefix), an_event()
+        own_nats.kill()
+        publishing = asyncio.create_task(stream.publish(event))
+        await until(lambda: not link.connected, "the loss is noticed")
+        assert not publishing.done()
+        own_nats.restart()
+        assert (await publishing).seq == 1
+
+
+async def test_an_event_is_given_up_when_its_time_is_over(
+    own_nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries, original = 0, Link.publish
+
+    async def publish(self: Link, *args: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        return await original(self, *args)
+
+    monkeypatch.setattr(Link, "publish", publish)
+    async with linked(Nats(url=own_nats.url)) as link:
+        own_nats.kill()
+        await until(lambda: not link.connected, "the loss is noticed")
+        with pytest.raises(Unavailable, match="the connection to NATS is down"):
+            await EventStream(link, link.settings.prefix).publish(an_event())
+    assert tries == 1, "it waits for the connection, and does not spin"

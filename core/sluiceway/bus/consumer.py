@@ -28,6 +28,7 @@ BATCH = 256
 ACK_WAIT_S = 35 * 60
 MAX_ACK_PENDING = 20_000
 RETRY_S = 0.25
+REFUSED_S = 1.0
 
 _WAITED = ("404", "408")
 
@@ -93,7 +94,15 @@ class Consumer:
                 await asyncio.sleep(RETRY_S)
             except ConsumerError as error:
                 log.error("consumer.refused", consumer=self._durable, error=str(error))
-                await asyncio.sleep(PULL_EXPIRES_S)
+                await asyncio.sleep(REFUSED_S)
+                await self._create_again()
+
+    async def _create_again(self) -> None:
+        """It may have been deleted; where it is there, this changes nothing."""
+        try:
+            await self.create()
+        except (Unavailable, ConsumerError) as error:
+            log.error("consumer.not_made", consumer=self._durable, error=str(error))
 
     async def _wait_for_pin(self) -> None:
         """Until a first message comes to us, which says that the pin is ours; the message itself comes again."""
@@ -107,8 +116,8 @@ class Consumer:
                 if pin := headers.get("Nats-Pin-Id"):
                     self._pin = pin
                     return
-                if headers.get("Status", "408") not in _WAITED:
-                    await asyncio.sleep(RETRY_S)
+                if (status := headers.get("Status", "408")) not in _WAITED:
+                    raise ConsumerError(f"{status} {headers.get('Description', 'no such consumer')}")
                 await self._free_orphans()
 
     async def _free_orphans(self) -> None:
@@ -122,6 +131,7 @@ class Consumer:
         """Give the pin up, so that another replica need not wait for its time-out."""
         if self._pin:
             self._pin = ""
+            self.epoch += 1
             body = msgspec.json.encode({"group": GROUP})
             await self._call(f"CONSUMER.UNPIN.{self._stream}.{self._durable}", body)
 
@@ -157,9 +167,9 @@ class Consumer:
         status = headers.get("Status")
         if status == "423":
             self._pin = ""
+            self.epoch += 1
         elif status not in _WAITED:
-            log.warning("consumer.status", consumer=self._durable, status=status, why=headers.get("Description"))
-            return BATCH
+            raise ConsumerError(f"{status} {headers.get('Description', 'no such consumer')}")
         return int(headers.get("Nats-Pending-Messages", BATCH))
 
     async def _pull(self, inbox: Inbox, batch: int) -> None:

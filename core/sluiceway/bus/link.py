@@ -73,6 +73,11 @@ class Link:
         return self._client.is_connected
 
     @property
+    def max_payload(self) -> int:
+        """The largest message, in bytes, that this NATS takes."""
+        return int(self._client.max_payload)
+
+    @property
     def server_version(self) -> tuple[int, int, int]:
         """Major, minor and patch version of the server that we are connected to, such as (2, 15, 1)."""
         version = self._client.connected_server_version
@@ -111,9 +116,11 @@ class Link:
         """
         return await self._client.exchange(subject, payload, headers, timeout_s)
 
-    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> Ack:
+    async def publish(
+        self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None, timeout_s: float = TIMEOUT_S
+    ) -> Ack:
         """Store a message and return JetStream's acknowledgement. Raises `Unavailable` or `Refused`."""
-        answer = await self.request(subject, payload, headers)
+        answer = await self.request(subject, payload, headers, timeout_s)
         if not answer.data:
             raise Unavailable(f"no stream takes {subject.split('.', maxsplit=1)[0]} subjects; run `sluiceway check`")
         ack = _ack.decode(answer.data)

@@ -14,7 +14,7 @@ from typing import Any
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from ..errors import Unavailable
+from ..errors import TooLarge, Unavailable
 
 SWEEP_S = 0.1
 MAX_IN_FLIGHT = 4096
@@ -55,15 +55,16 @@ class PipelinedClient(Client):
     async def _exchange(self, subject: str, payload: bytes, headers: Mapping[str, str] | None, timeout_s: float) -> Msg:
         if not self.is_connected:
             raise Unavailable("the connection to NATS is down")
-        if len(payload) > self.max_payload:
-            raise Unavailable(f"the message has {len(payload)} bytes, this NATS takes {self.max_payload}")
         self._number += 1
         inbox = f"{self._answers}{self._number}".encode()
+        head = _head(headers)
+        if (size := len(head) + len(payload)) > self.max_payload:
+            raise TooLarge(f"the message has {size} bytes, this NATS takes {self.max_payload}")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Msg] = loop.create_future()
         self._waiting[inbox] = (future, loop.time() + timeout_s)
         try:
-            self._write(loop, _frame(subject.encode(), inbox, payload, headers))
+            self._write(loop, _frame(subject.encode(), inbox, head, payload))
             return await future
         finally:
             self._waiting.pop(inbox, None)
@@ -104,10 +105,15 @@ class PipelinedClient(Client):
             waiting[0].set_result(Msg(self, subject.decode(), data=bytes(data), headers=found))
 
 
-def _frame(subject: bytes, reply: bytes, payload: bytes, headers: Mapping[str, str] | None) -> bytes:
-    """PUB or HPUB (https://docs.nats.io/reference/reference-protocols/nats-protocol)."""
+def _head(headers: Mapping[str, str] | None) -> bytes:
     if not headers:
-        return b"PUB %b %b %d\r\n%b\r\n" % (subject, reply, len(payload), payload)
+        return b""
     lines = "".join([f"{name}: {value.translate(_NO_BREAKS)}\r\n" for name, value in headers.items()])
-    head = f"NATS/1.0\r\n{lines}\r\n".encode()
+    return f"NATS/1.0\r\n{lines}\r\n".encode()
+
+
+def _frame(subject: bytes, reply: bytes, head: bytes, payload: bytes) -> bytes:
+    """PUB or HPUB (https://docs.nats.io/reference/reference-protocols/nats-protocol)."""
+    if not head:
+        return b"PUB %b %b %d\r\n%b\r\n" % (subject, reply, len(payload), payload)
     return b"HPUB %b %b %d %d\r\n%b%b\r\n" % (subject, reply, len(head), len(head) + len(payload), head, payload)

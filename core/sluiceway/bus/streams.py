@@ -35,7 +35,7 @@ class Layout:
                 _stream(self.dead, f"{p}.dead.>", days=30),
                 _bucket(self.identity),
                 _bucket(self.messages, days=30),
-                _bucket(self.accounts),
+                _bucket(self.accounts, days=1),  # an account that nobody has served for a day is nobody's
             )
         }
 
@@ -58,12 +58,13 @@ async def exists(link: Link, layout: Layout, name: str) -> bool:
 
 
 def _check(name: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    for key in ("subjects", "retention", "discard", "storage", "max_msgs_per_subject"):
+    for key in ("subjects", "retention", "discard", "storage", "max_msgs_per_subject", "allow_direct"):
         if found.get(key) != wanted.get(key, found.get(key)):
             raise StreamsError(f"the stream {name} has {key}={found.get(key)}, but must have {wanted[key]}; alter it")
     sources = {source["name"] for source in wanted.get("sources", ())} - {s["name"] for s in found.get("sources") or ()}
     if sources:
-        raise StreamsError(f"the stream {name} must source {', '.join(sources)}; alter it as docs/operations.md says")
+        what = f"the stream {name} does not source {', '.join(sources)}"
+        raise StreamsError(f"{what}: commands that wait for their time would never come; add the source")
     if found.get("duplicate_window", 0) < wanted.get("duplicate_window", 0):
         raise StreamsError(f"the stream {name} forgets duplicates too early; set its duplicate window to 24 h")
 

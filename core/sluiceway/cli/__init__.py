@@ -18,6 +18,7 @@ COMMANDS = {
     "reply": ("reply", "Answer in a conversation."),
     "simulate": ("simulate", "A customer's message, signed as the provider signs it."),
     "simulator": ("simulator", "A provider in miniature, for gateways to send to."),
+    "dead": ("dead", "What was put aside: list, show and replay it."),
     "play": ("play", "Put recorded events on the stream."),
     "gateways": ("gateways", "The gateways that are installed."),
     "check": ("check", "Whether configuration and NATS are as they must be."),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
+from ..errors import ConfigError, SluicewayError
 from ..gateway import Secret
 from . import options
 
@@ -30,17 +33,34 @@ async def _up(config: Config) -> None:
     from ..embedded import EmbeddedNats
     from .serving import serve
 
-    core = _with_key(config.core)
-    if core.nats.url is not None:
-        await serve(config, core, ())
-        return
-    server = EmbeddedNats(core.nats)
-    await server.start()
+    try:
+        core = _with_key(_at_home(config))
+        if core.nats.url is not None:
+            await serve(config, core, ())
+            return
+        server = EmbeddedNats(core.nats)
+        await server.start()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(config.file, "nats.data, nats.port", f"NATS can't be started: {error}") from error
     try:
         nats = msgspec.structs.replace(core.nats, url=server.url)
-        await serve(config, msgspec.structs.replace(core, nats=nats), ())
+        serving = asyncio.create_task(serve(config, msgspec.structs.replace(core, nats=nats), ()))
+        ended = asyncio.create_task(server.ended())
+        await asyncio.wait((serving, ended), return_when=asyncio.FIRST_COMPLETED)
+        if not serving.done():
+            os.kill(os.getpid(), signal.SIGTERM)  # finish what is in flight, as ever
+        await serving
+        if ended.done():
+            raise SluicewayError(f"nats-server has ended; {core.nats.data}/nats-server.log says why")
     finally:
         await server.stop()
+
+
+def _at_home(config: Config) -> Core:
+    """`[nats] data` is relative to the file that names it, wherever the command is given; the spool is in there."""
+    core, data = config.core, Path(config.file).parent / config.core.nats.data
+    spool = msgspec.structs.replace(core.spool, path=core.spool.path or str(data / "spool"))
+    return msgspec.structs.replace(core, nats=msgspec.structs.replace(core.nats, data=str(data)), spool=spool)
 
 
 def _with_key(core: Core) -> Core:
@@ -50,7 +70,9 @@ def _with_key(core: Core) -> Core:
     path = Path(core.nats.data) / "identity.key"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        whole = path.with_suffix(".new")
+        with open(os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
             stream.write(secrets.token_hex(32) + "\n")
+        whole.rename(path)
     key = Secret(path.read_text().strip())
     return msgspec.structs.replace(core, identity=msgspec.structs.replace(core.identity, key=key))

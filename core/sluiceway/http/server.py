@@ -12,13 +12,18 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
+from .. import metrics
 from ..wire import Request, Response
+from .inflate import Broken, inflate
 
 log = structlog.get_logger(__name__)
 
 BODY_TIMEOUT_S = 10
+SHUTDOWN_S = 2
+"""aiohttp waits up to twice as long for what is in flight."""
 IDLE_TIMEOUT_S = 75
 """A connection is closed when no request has come in whole headers for so long, however they trickle."""
+FULL = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 MAX_LINE_BYTES = 8190
 MAX_HEADERS_BYTES = 16_380
 
@@ -41,26 +46,32 @@ Find = Callable[[str], tuple[Route, str] | None]
 
 
 class Server:
-    """Listens on one address. `base_url` is how the other side wrote it, for signatures over the URL."""
+    """Listens on one address. `base_url` is how the other side wrote it, for signatures over the URL.
 
-    def __init__(self, listen: str, find: Find, base_url: str = "") -> None:
+    Whoever connects while `max_connections` are open is answered 503 and cut off.
+    """
+
+    def __init__(self, listen: str, find: Find, base_url: str = "", max_connections: int = 4096) -> None:
         self.listen = listen
         self._find = find
         self._base_url = base_url.rstrip("/")
+        self._max_connections = max_connections
         self._runner: web.ServerRunner | None = None
 
     async def start(self) -> None:
         """Listen. Raises `OSError` where the address is taken."""
         host, _, port = self.listen.rpartition(":")
-        server = web.Server(
+        server = _Limited(
+            self._max_connections,
             self._handle,
             request_factory=_request_factory,
             access_log=None,
+            auto_decompress=False,  # aiohttp would go on inflating what is refused already
             keepalive_timeout=IDLE_TIMEOUT_S,
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_HEADERS_BYTES,
         )
-        self._runner = web.ServerRunner(server, shutdown_timeout=8)
+        self._runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_S)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host.strip("[]"), int(port), backlog=1024, reuse_address=True)
         await site.start()
@@ -77,24 +88,28 @@ class Server:
         try:
             return await self._answer(raw)
         except (web.RequestPayloadError, ConnectionError):  # broken chunks, or nobody there any more
-            return _refused(400)
+            return _refused(400, "the request broke off")
         except Exception:
             log.exception("http.broken")
-            return _refused(500)
+            return _refused(500, "the log says where it broke")
 
     async def _answer(self, raw: web.BaseRequest) -> web.StreamResponse:
         found = self._find(raw.path)
         if found is None:
-            return web.Response(status=404, text="no such hook\n")
+            return _refused(404, "a path that nothing serves", close=False)
         route, subpath = found
         if raw.method not in route.methods:
-            return web.Response(status=405, headers={"allow": ", ".join(sorted(route.methods))})
+            refused = _refused(405, f"{raw.path} takes {', '.join(sorted(route.methods))}", close=False)
+            refused.headers["allow"] = ", ".join(sorted(route.methods))
+            return refused
         try:
             body = await self._body(raw, route.max_body_bytes)
         except TimeoutError:
-            return _refused(408)
+            return _refused(408, f"the body for {raw.path} did not come in time")
+        except Broken as error:
+            return _refused(error.status, f"the body for {raw.path} can't be inflated: {error}")
         if body is None:
-            return _refused(413)
+            return _refused(413, f"the body for {raw.path} is larger than {route.max_body_bytes} bytes")
         request = Request(
             method=raw.method,
             url=self._base_url + raw.raw_path,
@@ -106,11 +121,17 @@ class Server:
         return web.Response(status=response.status, headers=response.headers, body=response.body)
 
     async def _body(self, raw: web.BaseRequest, limit: int) -> bytes | None:
-        """The body; None where it is larger than `limit` bytes."""
+        """The body, inflated; None where it is larger than `limit` bytes. Raises `TimeoutError` or `Broken`."""
+        body = await self._bytes(raw, limit)
+        return body if body is None else inflate(body, raw.headers.get("content-encoding", ""), limit)
+
+    async def _bytes(self, raw: web.BaseRequest, limit: int) -> bytes | None:
         if not raw.body_exists:
             return b""
         if raw.content_length is not None and raw.content_length > limit:
             return None
+        if raw.headers.get("expect", "").lower() == "100-continue":
+            await raw.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         stream = raw.content
         if stream.is_eof():  # all of it came with the headers: no waiting, no timer
             body = stream.read_nowait(-1)
@@ -125,6 +146,38 @@ class Server:
         return b"".join(chunks)
 
 
+class _Limited(web.Server):
+    """aiohttp's server, for so many connections at once."""
+
+    def __init__(self, limit: int, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._limit = limit
+
+    def __call__(self) -> RequestHandler:
+        if len(self._connections) < self._limit:
+            return super().__call__()
+        metrics.count(metrics.http_refused, "503").inc()
+        log.warning("http.refused", status=503, why=f"{self._limit} connections are open")
+        return _TurnedAway(self, loop=asyncio.get_running_loop())
+
+
+class _TurnedAway(RequestHandler):
+    """A connection too many: answered before it has asked, and closed. aiohttp never hears of it."""
+
+    __slots__ = ()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # TCP's is one
+        transport.write(FULL)
+        transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        pass
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        pass
+
+
 def _headers(raw: web.BaseRequest) -> dict[str, str]:
     headers: dict[str, str] = {}
     for name, value in raw.headers.items():
@@ -133,9 +186,12 @@ def _headers(raw: web.BaseRequest) -> dict[str, str]:
     return headers
 
 
-def _refused(status: int) -> web.Response:
+def _refused(status: int, why: str, *, close: bool = True) -> web.Response:
+    metrics.count(metrics.http_refused, str(status)).inc()
+    log.warning("http.refused", status=status, why=why)
     response = web.Response(status=status)
-    response.force_close()
+    if close:
+        response.force_close()
     return response
 
 

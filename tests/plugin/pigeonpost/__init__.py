@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from sluiceway import (
     Account,
+    Ambiguous,
     Capabilities,
     Chars,
     Fault,
@@ -90,6 +91,8 @@ class PigeonPost(Gateway[Loft, Account], Webhook, Sender):
     def send(self, message: Outbound[Any]) -> Flow[Sent]:
         to, text = message.recipient.partition(":")[2], message.parts[0].plain()
         response = yield Request.post_form(f"{self.settings.api_url}/notes", [("to", to), ("text", text)])
+        if response.status >= 500:
+            raise Ambiguous(f"HTTP status {response.status}")
         reply = response.json(Reply)
         if reply.error:
             raise self.refusal(reply.error)

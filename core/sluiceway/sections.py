@@ -1,0 +1,110 @@
+"""The tables of the configuration, but for connections and accounts, which only their gateways know. Reads nothing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from sluiceway_contracts import subjects
+
+from .gateway import Secret
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the configuration."""
+
+
+class Nats(Section, frozen=True, kw_only=True):
+    """`[nats]`: the NATS to use; without `url`, `sluiceway up` starts one of its own and keeps its data in `data`.
+
+    `names` begins the names of streams and buckets, `prefix` the subjects. `streams` is create, or check where an
+    administrator creates them. `credentials` is a .creds file; `ca`, `certificate` and `key` are PEM files.
+    """
+
+    url: str | None = None
+    credentials: str | None = None
+    user: str | None = None
+    password: Secret | None = None
+    token: Secret | None = None
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    inbox_prefix: str = "_INBOX"
+    domain: str | None = None
+    prefix: str = subjects.PREFIX
+    names: str = "SLUICEWAY"
+    streams: Literal["create", "check"] = "create"
+    replicas: int = 1
+    data: str = "sluiceway-data"
+    port: int = 4222
+
+
+class Http(Section, frozen=True, kw_only=True):
+    """`[http]`: where hooks listen (host:port), and the address under which providers reach them.
+
+    More than `max_connections` at once are answered 503.
+    """
+
+    listen: str = "127.0.0.1:8080"
+    public_url: str | None = None
+    max_connections: Annotated[int, Meta(ge=1)] = 4096
+
+    @property
+    def base_url(self) -> str:
+        """The public address without a trailing slash; the one we listen on where none is set."""
+        return (self.public_url or f"http://{self.listen}").rstrip("/")
+
+
+class Probes(Section, frozen=True, kw_only=True):
+    """`[probes]`: where /healthz, /readyz and /metrics listen (host:port)."""
+
+    listen: str = "127.0.0.1:9090"
+
+
+class Identity(Section, frozen=True, kw_only=True):
+    """`[identity]`: the key under which ids and address hashes are made: 16 bytes or more, never changed."""
+
+    key: Secret | None = None
+
+
+class Log(Section, frozen=True, kw_only=True):
+    """`[log]`: the least level, and json, text, or auto: text on a terminal."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = "auto"
+
+
+class Limits(Section, frozen=True, kw_only=True):
+    """`[limits]`: what a stolen login can cost; refused commands are told as `command.failed`.
+
+    `destinations` are the beginnings of the numbers that may be sent to, such as "+44"; without any, all may.
+    `per_recipient_hour` holds for each account, `per_tenant_hour` for all accounts of a tenant together; 0: no cap.
+    """
+
+    destinations: tuple[Annotated[str, Meta(pattern=r"^\+[0-9]{1,15}$")], ...] = ()
+    per_recipient_hour: Annotated[int, Meta(ge=0)] = 0
+    per_tenant_hour: Annotated[int, Meta(ge=0)] = 0
+
+
+class Spool(Section, frozen=True, kw_only=True):
+    """`[spool]`: a folder of this process's own, for deliveries of providers that would not come again.
+
+    Without `path` they are told 503 while NATS is away, and may be lost; `sluiceway up` has one beside its data. It
+    must outlive the process: on Kubernetes a persistent volume. Where it holds `max_bytes`, it is 503 again.
+    """
+
+    path: str | None = None
+    max_bytes: Annotated[int, Meta(ge=0)] = 256_000_000
+
+
+class Core(Section, frozen=True, kw_only=True):
+    """Everything but connections and accounts, which only their gateways can read."""
+
+    nats: Nats = Nats()
+    http: Http = Http()
+    probes: Probes = Probes()
+    identity: Identity = Identity()
+    log: Log = Log()
+    limits: Limits = Limits()
+    spool: Spool = Spool()

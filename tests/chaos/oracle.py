@@ -1,0 +1,228 @@
+"""The judge: the whole stream, read back as plain JSON, against what the load and the provider wrote down.
+
+Knows nothing of the runtime's code, only the contract's field names. Repairs and excuses nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import nats.errors
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.client import JetStreamContext
+from nats.js.errors import APIError
+
+from .load import Delivery, Sent
+from .provider import Provider
+
+STREAM = "SLUICEWAY_EVENTS"
+TYPE = "sluiceway."
+SETTLE_S = 60
+SHOWN = 3
+NEAR_S = 3.0
+"""A send that a kill caught was asked for at most so long before."""
+
+
+@dataclass
+class Story:
+    """What the stream says: positions by MessageSid, ends by message."""
+
+    ids: Counter[str] = field(default_factory=Counter)
+    received: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    conversation: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    opened: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    first: dict[str, int] = field(default_factory=dict)
+    sent: Counter[str] = field(default_factory=Counter)
+    ended: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    failed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    delivered: Counter[str] = field(default_factory=Counter)
+
+    def hear(self, position: int, raw: bytes) -> None:
+        """Take the next event of the stream."""
+        event = json.loads(raw)
+        self.ids[event["id"]] += 1
+        data, conversation = event["data"], event.get("subject") or ""
+        match event["type"].removeprefix(TYPE):
+            case "message.received":
+                message = data["message"]
+                self.received[message["external_ids"][0]].append(position)
+                self.conversation[message["author"]["address"]].add(conversation)
+                self.first.setdefault(conversation, position)
+            case "message.sent":
+                message = data["message"]
+                self.sent[message["id"]] += 1
+                self.conversation[message["to"][0]["address"]].add(conversation)
+            case "message.status" if data["overall"] in ("unknown", "failed", "rejected", "expired"):
+                self.ended[data["message_id"]].add(data["overall"])
+            case "message.status" if data["status"] == "delivered":
+                self.delivered[data["message_id"]] += 1
+            case "command.failed":
+                self.failed[data.get("command_id", "")].add(data["error"]["code"])
+            case "conversation.opened":
+                self.opened[conversation].append(position)
+
+    def has_end(self, sent: Sent) -> bool:
+        """Whether the stream says what became of a command."""
+        return sent.message_id in self.sent or sent.message_id in self.ended or sent.command_id in self.failed
+
+    def has_receipt(self, sent: Sent, acknowledged: set[str]) -> bool:
+        """Whether it says that a message arrived, where the provider knows its receipt to be taken."""
+        wanted = sent.body in acknowledged and sent.message_id in self.sent
+        return not wanted or sent.message_id in self.delivered
+
+
+async def read(js: JetStreamContext, done: Callable[[Story], bool], patience_s: float = SETTLE_S) -> Story:
+    """Read from the first event on, until it is `done` and nothing more is there, or patience ends."""
+    config = ConsumerConfig(
+        deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, mem_storage=True, num_replicas=1
+    )
+    story, deadline, quiet = Story(), time.monotonic() + patience_s, 0
+    subscription = await js.pull_subscribe("", stream=STREAM, config=config)
+    while time.monotonic() < deadline and not (quiet >= 2 and done(story)):
+        try:
+            batch = await subscription.fetch(500, timeout=0.5)
+        except (TimeoutError, nats.errors.Error, APIError):
+            quiet += 1
+            continue
+        quiet = 0
+        for message in batch:
+            story.hear(message.metadata.sequence.stream, message.data)
+    return story
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What was written down of one line. `kills` are the times at which a gateway's sends may have been in flight."""
+
+    deliveries: list[Delivery]
+    commands: list[Sent]
+    receipts: set[str]
+    provider: Provider
+    kills: list[float]
+    conversations: int
+
+    def is_told(self, story: Story) -> bool:
+        """Whether the story has all that it must have."""
+        here = all(d.sid in story.received for d in self.deliveries if d.acknowledged is not None)
+        return here and all(story.has_end(c) and story.has_receipt(c, self.receipts) for c in self.commands)
+
+
+@dataclass
+class Verdict:
+    """Counts of what must not be; `unknown` is allowed up to `may_be_unknown`. `why` has a few examples each."""
+
+    acknowledged: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    disorder: int = 0
+    commands: int = 0
+    unended: int = 0
+    twice: int = 0
+    unknown: int = 0
+    may_be_unknown: int = 0
+    why: list[str] = field(default_factory=list)
+
+    def find(self, what: str, cases: Iterable[str]) -> int:
+        """Note a few cases of a kind, and count them all."""
+        found = list(cases)
+        if found:
+            self.why.append(f"{what}: {len(found)}, such as {', '.join(found[:SHOWN])}")
+        return len(found)
+
+
+def judge(story: Story, ledger: Ledger) -> Verdict:
+    """One line."""
+    acknowledged = [d for d in ledger.deliveries if d.acknowledged is not None]
+    verdict = Verdict(acknowledged=len(acknowledged), commands=len(ledger.commands))
+    _inbound(verdict, story, ledger.deliveries)
+    _outbound(verdict, story, ledger)
+    _unknown(verdict, story, ledger)
+    return verdict
+
+
+def _inbound(verdict: Verdict, story: Story, deliveries: list[Delivery]) -> None:
+    taken = [delivery for delivery in deliveries if delivery.acknowledged is not None]
+    verdict.find("never acknowledged", (d.sid for d in deliveries if d.acknowledged is None))
+    verdict.lost = verdict.find("lost", (d.sid for d in taken if d.sid not in story.received))
+    mine = {delivery.customer for delivery in deliveries}
+    verdict.duplicated = (
+        verdict.find("stored twice", (d.sid for d in deliveries if len(story.received.get(d.sid, ())) > 1))
+        + verdict.find("event ids twice", (id for id, count in story.ids.items() if count > 1))
+        + verdict.find("opened twice", (id for id, positions in story.opened.items() if len(positions) > 1))
+        + verdict.find("several conversations", (who for who in mine if len(story.conversation[f"tel:{who}"]) > 1))
+    )
+    late = [sid for who in mine for sid in _late(story, [d for d in taken if d.customer == who])]
+    early = [id for id, position in story.first.items() if position < min(story.opened.get(id, [position + 1]))]
+    verdict.disorder += verdict.find("out of order", late) + verdict.find("spoken before opened", early)
+
+
+def _late(story: Story, deliveries: list[Delivery]) -> Iterable[str]:
+    """Those of one customer that are stored before one which was acknowledged before they were first tried."""
+    answered: list[tuple[float, int]] = []
+    highest = 0
+    for delivery in sorted(deliveries, key=lambda delivery: delivery.began):
+        while answered and answered[0][0] <= delivery.began:
+            highest = max(highest, heapq.heappop(answered)[1])
+        position = story.received.get(delivery.sid, [0])[0]
+        if position and position < highest:
+            yield delivery.sid
+        heapq.heappush(answered, (delivery.acknowledged or 0.0, position))
+
+
+def _outbound(verdict: Verdict, story: Story, ledger: Ledger) -> None:
+    commands, provider = ledger.commands, ledger.provider
+    verdict.unended = verdict.find("without end", (c.message_id for c in commands if not story.has_end(c)))
+    verdict.find("told sent twice", (c.message_id for c in commands if story.sent[c.message_id] > 1))
+    verdict.find("ended twice", (f"{c.message_id} {_ends(story, c)}" for c in commands if len(_ends(story, c)) > 1))
+    asked = Counter(asked.body for asked in provider.taken)
+    verdict.twice = verdict.find("sent twice", (body for body, count in asked.items() if count > 1))
+    verdict.find("told sent, never asked for", (c.body for c in commands if _lie(story, c, asked)))
+    receipts = (c.message_id for c in commands if not story.has_receipt(c, ledger.receipts))
+    verdict.lost += verdict.find("receipt lost", receipts)
+    verdict.duplicated += verdict.find("told delivered twice", (id for id, n in story.delivered.items() if n > 1))
+    others = [c for c in commands if (set(_ends(story, c)) - {"sent", "unknown"})]
+    verdict.find("refused", (f"{c.body} {_ends(story, c)}" for c in others))
+    verdict.disorder += verdict.find("sent out of order", _disorder(commands, provider))
+
+
+def _unknown(verdict: Verdict, story: Story, ledger: Ledger) -> None:
+    """At most one a conversation at each kill, all of them asked for about then, or never."""
+    provider = ledger.provider
+    unknown = [c for c in ledger.commands if "unknown" in story.ended.get(c.message_id, ())]
+    asked = {asked.body: asked.at for asked in provider.asked}
+    verdict.unknown = len(unknown)
+    verdict.may_be_unknown = len(ledger.kills) * ledger.conversations + len(provider.ambiguous)
+    if len(unknown) > verdict.may_be_unknown:
+        verdict.why.append(f"unknown: {len(unknown)}, but at most {verdict.may_be_unknown} were in flight")
+    for c in unknown:
+        at = asked.get(c.body)
+        near = at is None or any(kill - NEAR_S < at < kill + NEAR_S for kill in ledger.kills)
+        if not (near or c.body in provider.ambiguous):
+            verdict.why.append(f"unknown, although it was in flight at no kill: {c.body}")
+
+
+def _ends(story: Story, command: Sent) -> list[str]:
+    sent = ["sent"] if command.message_id in story.sent else []
+    return sent + sorted(story.ended.get(command.message_id, set()) | story.failed.get(command.command_id, set()))
+
+
+def _lie(story: Story, command: Sent, asked: Counter[str]) -> bool:
+    return command.message_id in story.sent and command.body not in asked
+
+
+def _disorder(commands: list[Sent], provider: Provider) -> Iterable[str]:
+    """Bodies that the provider took after a later one for the same recipient."""
+    place = {command.body: number for number, command in enumerate(commands)}
+    last: dict[str, int] = {}
+    for taken in provider.taken:
+        at = place.get(taken.body)
+        if at is None:
+            continue  # its publish was never acknowledged
+        if at < last.get(taken.to, -1):
+            yield taken.body
+        last[taken.to] = max(last.get(taken.to, -1), at)

@@ -1,0 +1,483 @@
+"""Tenants are apart: by the subjects and keys that core builds, and by the permissions that NATS holds users to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluiceway import embedded
+from sluiceway.bus.consumer import Consumer, ConsumerError
+from sluiceway.bus.link import Ack, Link
+from sluiceway.bus.streams import Layout, ensure
+from sluiceway.config import Nats
+from sluiceway.continuity import Continuity, Reach
+from sluiceway.errors import SluicewayError, Unavailable
+from sluiceway.gateway import Receipt, Secret
+from sluiceway.identity import Identity
+from sluiceway.ledger import Ledger, MessageRecord
+from sluiceway.parking import Parcel, Parking
+from sluiceway.stream import EventStream
+from sluiceway_contracts import (
+    Command,
+    Error,
+    Event,
+    Message,
+    MessageReceived,
+    MessageSend,
+    Party,
+    Piece,
+    Text,
+    UnknownCommand,
+    UnknownEvent,
+    subjects,
+    uuid7,
+)
+
+from .conftest import TWILIO, Rig, free_port, running, until
+
+PASSWORD = "only for tests"
+HOSTILE = st.text(max_size=80) | st.sampled_from(
+    [
+        "*",
+        ">",
+        "a.b",
+        "globex",
+        "acme.events",
+        "acme.>",
+        "acme.*",
+        "",
+        " ",
+        "_",
+        "any",
+        "a\n",
+        "a\r\nPUB x 1",
+        "\x00",
+        "é",
+        "$KV",
+    ]
+)
+TYPES = (
+    HOSTILE | HOSTILE.map(lambda text: f"sluiceway.{text}.x") | HOSTILE.map(lambda text: f"sluiceway.message.{text}")
+)
+KEY = Identity(b"an identity key for tests only")
+
+
+class Recorder(Link):
+    """A link that stores nothing and remembers where it should have been stored, and where it looked."""
+
+    def __init__(self) -> None:
+        super().__init__(Nats(), "test")
+        self.subjects: list[str] = []
+
+    async def publish(self, subject: str, *_: Any, **__: Any) -> Ack:
+        self.subjects.append(subject)
+        return Ack(seq=1)
+
+    async def request(self, subject: str, *_: Any, **__: Any) -> Any:
+        self.subjects.append(subject)
+        raise Unavailable("it is none")
+
+
+def stays_with(subject: str, *start: str) -> bool:
+    """Whether it begins with these tokens, and no token is a wildcard or anything but a token."""
+    tokens = subject.split(".")
+    clean = all(
+        set(token) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-$") for token in tokens
+    )
+    return clean and "" not in tokens and tuple(tokens[: len(start)]) == start
+
+
+@given(HOSTILE, TYPES, HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+def test_no_text_in_an_envelope_leaves_its_tenants_subjects(
+    tenant: str, type: str, channel: str, account: str, contact: str, conversation: str
+) -> None:
+    places = {"channel": channel, "account": account, "contactid": contact, "subject": conversation}
+    event = Event(tenant=tenant, type=type, data=UnknownEvent(raw={}), **places)  # type: ignore[arg-type]  # all are text
+    command = Command(tenant=tenant, type=type, data=UnknownCommand(raw={}), **places)  # type: ignore[arg-type]  # likewise
+    for envelope, rooms in ((event, ("events", "live")), (command, ("commands",))):
+        try:
+            subject = envelope.nats_subject()
+        except subjects.InvalidSubject:
+            continue
+        assert any(stays_with(subject, "sluiceway", "v1", tenant, room) for room in rooms)
+
+
+@given(st.lists(HOSTILE, max_size=9).map(".".join))
+def test_no_subject_is_read_as_another_tenants(text: str) -> None:
+    for parse in (subjects.parse_command, subjects.parse_event):
+        for subject in (
+            f"sluiceway.v1.acme.{text}",
+            f"sluiceway.v1.acme.events.{text}",
+            f"sluiceway.v1.acme.commands.{text}",
+        ):
+            try:
+                assert parse(subject).tenant == "acme"
+            except subjects.InvalidSubject:
+                continue
+
+
+@given(HOSTILE, HOSTILE, HOSTILE)
+async def test_no_address_or_providers_id_leaves_its_tenants_keys(address: str, external_id: str, key: str) -> None:
+    link = Recorder()
+    stream = EventStream(link, "sluiceway")
+    continuity, ledger = Continuity(link, "I", KEY, stream), Ledger(link, "M", KEY)
+    receipt = Receipt(at="", key=key, external_id=external_id, status="sent")
+    for work in (
+        continuity.resolve("acme", Reach(address=address, channel="sms", account="uk"), "inbound"),
+        ledger.apply("acme", "uk", receipt),
+        ledger.claim("acme", "uk", external_id, uuid7(), 1),
+    ):
+        try:
+            await work
+        except Unavailable:
+            continue
+    assert link.subjects
+    for subject in link.subjects:
+        inner = "$KV." + subject.rpartition("$KV.")[2] if "$KV." in subject else subject
+        starts = (("$KV", "I", "acme"), ("$KV", "M", "acme"), ("sluiceway", "v1", "acme", "events"))
+        assert any(stays_with(inner, *start) for start in starts)
+
+
+@given(HOSTILE, HOSTILE, st.binary(max_size=20))
+async def test_no_delivery_is_parked_with_another_tenant(content_type: str, why: str, raw: bytes) -> None:
+    link = Recorder()
+    parcel = Parcel(tenant="acme", channel="sms", connection="uk", raw=raw, content_type=content_type)
+    await Parking(link, "sluiceway", KEY, EventStream(link, "sluiceway")).park(parcel, Error(code=why, message=why))
+    assert all(stays_with(subject, "sluiceway", "v1", "acme") for subject in link.subjects)
+
+
+@given(HOSTILE.filter(lambda text: text != "acme"))
+def test_the_same_delivery_of_another_tenant_has_another_id_and_message_id(tenant: str) -> None:
+    assert KEY.id("acme", "sms", "uk", "received", "1") != KEY.id(tenant, "sms", "uk", "received", "1")
+    event = Event(tenant=tenant, id="1", data=UnknownEvent(raw={}))
+    assert (
+        event.headers()["Nats-Msg-Id"]
+        != Event(tenant="acme", id="1", data=UnknownEvent(raw={})).headers()["Nats-Msg-Id"]
+    )
+
+
+PUBLISH = (
+    "{p}.v1.{tenant}.events.>",
+    "{p}.v1._.events.account.unknown.>",
+    "{p}.v1._.events.error.dead_letter.>",
+    "{p}.v1.{tenant}.dead.>",
+    "{p}.v1._.dead.inbound.{channel}.>",
+    "{p}.v1.{tenant}.scheduled.>",
+    "$KV.{n}_IDENTITY.fingerprint",
+    "$KV.{n}_IDENTITY.{tenant}.>",
+    "$KV.{n}_MESSAGES.{tenant}.>",
+    "$KV.{n}_ACCOUNTS.{tenant}.{channel}.>",
+    "$JS.API.DIRECT.GET.KV_{n}_IDENTITY.$KV.{n}_IDENTITY.fingerprint",
+    "$JS.API.DIRECT.GET.KV_{n}_IDENTITY.$KV.{n}_IDENTITY.{tenant}.>",
+    "$JS.API.DIRECT.GET.KV_{n}_MESSAGES.$KV.{n}_MESSAGES.{tenant}.>",
+    "$JS.API.DIRECT.GET.KV_{n}_ACCOUNTS.$KV.{n}_ACCOUNTS.>",
+    "$JS.API.DIRECT.GET.{n}_EVENTS.{p}.v1.{tenant}.events.message.received.>",
+    "$JS.API.CONSUMER.CREATE.{n}_COMMANDS.*.{p}.v1.{tenant}.commands.{channel}.>",
+    "$JS.API.CONSUMER.INFO.{n}_COMMANDS.out_{tenant}_{channel}_{account}",
+    "$JS.API.CONSUMER.RESET.{n}_COMMANDS.out_{tenant}_{channel}_{account}",
+    "$JS.API.CONSUMER.UNPIN.{n}_COMMANDS.out_{tenant}_{channel}_{account}",
+    "$JS.API.CONSUMER.MSG.NEXT.{n}_COMMANDS.out_{tenant}_{channel}_{account}",
+    "$JS.ACK.{n}_COMMANDS.out_{tenant}_{channel}_{account}.>",
+    "$JS.API.CONSUMER.CREATE.{n}_COMMANDS.unserved.{p}.v1.*.commands.>",
+    "$JS.API.CONSUMER.INFO.{n}_COMMANDS.unserved",
+    "$JS.API.CONSUMER.RESET.{n}_COMMANDS.unserved",
+    "$JS.API.CONSUMER.UNPIN.{n}_COMMANDS.unserved",
+    "$JS.API.CONSUMER.MSG.NEXT.{n}_COMMANDS.unserved",
+    "$JS.ACK.{n}_COMMANDS.unserved.>",
+)
+"""What a gateway's user may publish to; and `$JS.API.STREAM.INFO.<stream>` of each stream and bucket."""
+READER = (
+    "$JS.API.CONSUMER.INFO.{n}_EVENTS.{durable}",
+    "$JS.API.CONSUMER.MSG.NEXT.{n}_EVENTS.{durable}",
+    "$JS.ACK.{n}_EVENTS.{durable}.>",
+)
+
+
+def user(name: str, publish: list[str]) -> dict[str, Any]:
+    permissions = {"publish": {"allow": publish}, "subscribe": {"allow": [f"_INBOX_{name}.>"]}}
+    return {"user": name, "password": PASSWORD, "permissions": permissions}
+
+
+class Guarded:
+    """A nats-server with users: an administrator, a gateway of acme's SMS, a reader of acme's events."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = f"nats://127.0.0.1:{free_port()}"
+        self.prefix, self.names = "p", "N"
+        self.layout = Layout(self.nats("admin"))
+        self._folder = folder
+
+    def nats(self, name: str) -> Nats:
+        inbox = "_INBOX" if name == "admin" else f"_INBOX_{name}"
+        streams: Any = "create" if name == "admin" else "check"
+        return Nats(
+            url=self.url,
+            user=name,
+            password=Secret(PASSWORD),
+            inbox_prefix=inbox,
+            prefix=self.prefix,
+            names=self.names,
+            streams=streams,
+        )
+
+    def config(self) -> str:
+        words = {"p": self.prefix, "n": self.names, "tenant": "acme", "channel": "sms", "account": "*"}
+        # an account's durable is one token, and NATS knows no wildcard for a part of one
+        gateway = [
+            line.format(**words | {"account": account}) for line in PUBLISH for account in ("uk-sms", "de-sms")
+        ] + [f"$JS.API.STREAM.INFO.{stream}" for stream in self.layout.configs]
+        reader = [line.format(**words, durable="acme-desk") for line in READER]
+        return json.dumps(
+            {
+                "listen": self.url.removeprefix("nats://"),
+                "jetstream": {"store_dir": str(self._folder)},
+                "authorization": {
+                    "users": [
+                        {"user": "admin", "password": PASSWORD},
+                        user("gateway", sorted(set(gateway))),
+                        user("reader", reader),
+                    ]
+                },
+            }
+        )
+
+    @asynccontextmanager
+    async def link(self, name: str) -> AsyncIterator[Link]:
+        link = Link(self.nats(name), "test")
+        await link.connect(10)
+        try:
+            yield link
+        finally:
+            await link.close()
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Guarded]:
+    server = Guarded(tmp_path / "guarded")
+    file = tmp_path / "nats.conf"
+    file.write_text(server.config())
+    process = subprocess.Popen([embedded.binary(), "-c", str(file), "-l", str(tmp_path / "nats.log")])
+    try:
+        asyncio.run(_make_streams(server))
+        yield server
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def _make_streams(server: Guarded) -> None:
+    for _ in range(100):
+        try:
+            async with server.link("admin") as link:
+                await ensure(link, server.layout, create=True)
+            return
+        except Unavailable:
+            await asyncio.sleep(0.1)
+    raise AssertionError("nats-server does not start")
+
+
+def received(tenant: str) -> Event:
+    id = uuid7()
+    author = Party(role="customer", address="tel:+447700900456")
+    message = Message(id=id, author=author, parts=(Text(text=tenant, id="1"),), text=tenant)
+    data = MessageReceived(message=message, resolved_by="new")
+    return Event(id=id, tenant=tenant, channel="sms", account="uk-sms", contactid=uuid7(), subject=uuid7(), data=data)
+
+
+@pytest.fixture
+async def gateway(guarded: Guarded, tmp_path: Path) -> AsyncIterator[Rig]:
+    """A service as the gateway's user; the streams are an administrator's."""
+    settings = """
+user = "gateway"
+password = "file:password"
+inbox_prefix = "_INBOX_gateway"
+streams = "check"
+"""
+    (tmp_path / "password").write_text(PASSWORD)
+    text = TWILIO.replace('prefix = "t{number}"\nnames = "T{number}"', f'prefix = "p"\nnames = "N"{settings}')
+    served = running(tmp_path, guarded, text)  # type: ignore[arg-type]  # it has an address
+    async with served as rig, guarded.link("admin") as admin:
+        rig.link = admin
+        yield rig
+
+
+async def test_a_gateways_user_can_do_all_that_its_gateway_does(gateway: Rig) -> None:
+    await gateway.text("Hello")
+    (event,) = await gateway.events("message.received")
+    assert isinstance(event.data, MessageReceived)
+    await gateway.send("On its way.", conversation_id=event.subject, if_last_inbound=event.data.message.id)
+    await gateway.send("To somebody", to=("tel:+447700900777",), account="de-sms")
+    await gateway.send("To nobody's account", to=("tel:+447700900777",), account="nobody")
+    await gateway.until_event("message.sent", 2)
+    await gateway.until_event("command.failed")
+    await gateway.until_event("message.status", 6)
+    stranger = msgspec.structs.replace(gateway.account().account, address="tel:+447700900999")
+    assert (await gateway.deliver(gateway.simulator.deliver(stranger, "+447700900456", "Hello"))).status == 200
+    assert len(await gateway.stream("DEAD")) == 1
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "p.v1.globex.events.message.received.sms._._",
+        "p.v1.globex.dead.inbound.sms.uk",
+        "p.v1.acme.commands.sms.uk-sms.message.send._",
+        "p.v1.globex.commands.sms.uk-sms.message.send._",
+        "$KV.N_IDENTITY.globex.a.x",
+        "$KV.N_MESSAGES.globex.m.x",
+        "$KV.N_ACCOUNTS.globex.sms.uk-sms",
+        "$JS.API.DIRECT.GET.KV_N_IDENTITY.$KV.N_IDENTITY.globex.a.x",
+        "$JS.API.DIRECT.GET.KV_N_MESSAGES.$KV.N_MESSAGES.globex.m.x",
+        "$JS.API.DIRECT.GET.N_EVENTS",
+        "$JS.API.DIRECT.GET.N_EVENTS.p.v1.globex.events.message.received.sms.*.*",
+        "$JS.API.DIRECT.GET.N_EVENTS.p.v1.*.events.message.received.sms.*.*",
+        "$JS.API.DIRECT.GET.N_EVENTS.p.v1.>",
+        "$JS.API.STREAM.MSG.GET.N_EVENTS",
+        "$JS.API.STREAM.DELETE.N_EVENTS",
+        "$JS.API.STREAM.PURGE.N_EVENTS",
+        "$JS.API.CONSUMER.CREATE.N_EVENTS",
+        "$JS.API.CONSUMER.CREATE.N_COMMANDS.out_acme_sms_uk-sms",
+        "$JS.API.CONSUMER.DELETE.N_COMMANDS.out_acme_sms_uk-sms",
+        "$JS.API.CONSUMER.DURABLE.CREATE.N_COMMANDS.out_acme_sms_uk-sms",
+        "$JS.API.CONSUMER.RESET.N_COMMANDS.out_globex_sms_uk-sms",
+        "$JS.API.CONSUMER.MSG.NEXT.N_COMMANDS.out_globex_sms_uk-sms",
+    ],
+)
+async def test_a_gateways_user_is_refused_all_else(guarded: Guarded, subject: str) -> None:
+    async with guarded.link("admin") as admin, guarded.link("gateway") as link:
+        event = received("globex")
+        await admin.publish(event.nats_subject("p"), event.encode(), event.headers())
+        before = await stored(admin, guarded)
+        with pytest.raises(Unavailable, match="in time"):
+            await link.request(subject, b"{}", timeout_s=0.5)
+        assert await stored(admin, guarded) == before
+
+
+async def test_a_gateways_user_makes_no_consumer_of_another_tenants_commands(guarded: Guarded) -> None:
+    async with guarded.link("gateway") as link:
+        for durable, subject in (
+            ("mine", "p.v1.globex.commands.sms.>"),
+            ("mine", "p.v1.*.commands.sms.>"),
+            ("mine", ">"),
+        ):
+            with pytest.raises((Unavailable, ConsumerError)):
+                await Consumer(link, "N_COMMANDS", durable, subject).create()
+
+
+async def stored(admin: Link, server: Guarded) -> list[int]:
+    """How much each stream has ever stored."""
+    infos = [await admin.request(admin.api(f"STREAM.INFO.{name}"), timeout_s=5) for name in server.layout.configs]
+    return [msgspec.json.decode(info.data)["state"]["last_seq"] for info in infos]
+
+
+async def pulled(link: Link, durable: str) -> list[str]:
+    """The tenants of what a consumer gives, all that is there."""
+    found: list[str] = []
+    ended = asyncio.Event()
+
+    async def take(message: Any) -> None:
+        if message.reply:
+            found.append(message.subject.split(".")[2])
+        else:
+            ended.set()
+
+    inbox = link.new_inbox()
+    unsubscribe = await link.subscribe(inbox, take)
+    await link.send(link.api(f"CONSUMER.MSG.NEXT.N_EVENTS.{durable}"), b'{"batch": 100, "no_wait": true}', reply=inbox)
+    try:
+        async with asyncio.timeout(2):
+            await ended.wait()
+    except TimeoutError:
+        assert not found
+    await unsubscribe()
+    return found
+
+
+async def test_a_tenants_reader_reads_nothing_of_another_tenant(guarded: Guarded) -> None:
+    async with guarded.link("admin") as admin, guarded.link("reader") as reader:
+        for tenant in ("acme", "globex", "acme"):
+            event = received(tenant)
+            await admin.publish(event.nats_subject("p"), event.encode(), event.headers())
+        for tenant in ("acme", "globex"):
+            config = {
+                "durable_name": f"{tenant}-desk",
+                "filter_subject": f"p.v1.{tenant}.events.>",
+                "ack_policy": "explicit",
+            }
+            body = msgspec.json.encode({"stream_name": "N_EVENTS", "config": config})
+            await admin.request(admin.api(f"CONSUMER.CREATE.N_EVENTS.{tenant}-desk.p.v1.{tenant}.events.>"), body)
+        assert await pulled(reader, "acme-desk") == ["acme", "acme"]
+        assert await pulled(reader, "globex-desk") == []
+        overheard: list[str] = []
+
+        async def overhear(message: Any) -> None:
+            overheard.append(message.subject)
+
+        for subject in ("p.v1.globex.>", "p.v1.*.events.>", ">", "$KV.>", "_INBOX.>", "_INBOX_gateway.>"):
+            await reader.subscribe(subject, overhear)
+        for call in (
+            "DIRECT.GET.N_EVENTS",
+            "STREAM.MSG.GET.N_EVENTS",
+            "CONSUMER.CREATE.N_EVENTS",
+            "STREAM.INFO.N_EVENTS",
+        ):
+            with pytest.raises(SluicewayError):
+                await reader.request(reader.api(call), b'{"seq": 2}', timeout_s=0.3)
+        await admin.publish((again := received("globex")).nats_subject("p"), again.encode())
+        await asyncio.sleep(0.2)
+        assert overheard == []
+
+
+async def test_one_message_id_is_two_messages_for_two_tenants(link: Link, layout: Layout) -> None:
+    ledger, message_id = Ledger(link, layout.messages, KEY), uuid7()
+    pieces = (Piece(index=1, of=1, status="accepted"),)
+    for tenant in ("acme", "globex"):
+        record = MessageRecord(
+            state="intent",
+            command_id=tenant,
+            channel="sms",
+            account="uk",
+            contact="c",
+            conversation="v",
+            pieces=pieces,
+        )
+        await ledger.begin(tenant, message_id, record)
+    found = await ledger.get("acme", message_id)
+    assert found is not None
+    assert found.value.command_id == "acme"
+
+
+async def test_one_number_is_two_contacts_for_two_tenants(link: Link, layout: Layout) -> None:
+    continuity = Continuity(link, layout.identity, KEY, EventStream(link, link.settings.prefix))
+    reach = Reach(address="tel:+447700900456", channel="sms", account="uk")
+    first, second = (
+        await continuity.resolve("acme", reach, "inbound"),
+        await continuity.resolve("globex", reach, "inbound"),
+    )
+    assert first.contact != second.contact
+    assert await continuity.find("globex", first.conversation) is None
+
+
+async def test_a_conversation_of_another_tenant_is_none(rig: Rig) -> None:
+    await rig.text("Hello")
+    (event,) = await rig.events("message.received")
+    send = MessageSend(
+        message_id=uuid7(), author=Party(role="agent"), parts=(Text(text="Hi"),), conversation_id=event.subject
+    )
+    for tenant in ("globex", "acme"):
+        command = Command(tenant=tenant, channel="sms", account="uk-sms", subject=event.subject, data=send)
+        await rig.link.publish(command.nats_subject(rig.core.nats.prefix), command.encode())
+    await rig.until_event("command.failed")
+    await until(lambda: rig.provider.requests, "acme's own goes out")
+    (failed,) = await rig.events("command.failed")
+    assert failed.tenant == "globex"
