@@ -43,6 +43,11 @@ class Pace:
         """The provider wants nothing from this account for so long."""
         self._held_until = max(self._held_until, _now() + seconds)
 
+    @property
+    def held(self) -> bool:
+        """Whether the provider wants nothing from this account now."""
+        return self._held_until > _now()
+
     async def wait(self, recipient: str) -> None:
         """Return when the account may send to this recipient."""
         if self._recipient_rate is not None:

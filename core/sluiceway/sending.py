@@ -7,6 +7,7 @@ left open ends as `unknown`, and the pieces after it still go out: most likely i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import time
 
@@ -32,7 +33,7 @@ from .errors import (
 from .gateway import Outbound, Sender, Sent
 from .health import Health
 from .ledger import Ledger, MessageRecord
-from .owned import Owned
+from .owned import Lost, Owned
 from .pace import Pace
 from .parking import Parking
 from .patience import surely
@@ -46,6 +47,7 @@ SHORTEST_S = 0.2
 """However soon a provider wants to be asked again, and be it a date in the past."""
 ANSWERED_BY = datetime.timedelta(seconds=25)
 """A request that is older has its answer, or never will: longer than the client waits for one."""
+CUT_OFF_S = 1.0
 AT_ONCE = 100
 FAILED = "failed"
 """What a message is whose tries are used up: the provider never said no, and never took it."""
@@ -75,8 +77,10 @@ class Sending:
         """
         tenant, message_id = self._served.tenant, task.send.message_id
         count = len(contents)
+        at_once = not (self._pace.held or self._health.paused)
         record = MessageRecord(
-            state="intent",
+            state="intent" if at_once else "waiting",
+            tries=1 if at_once else 0,
             nonce=uuid7(),
             command_id=task.command.id,
             channel=self._served.channel,
@@ -117,6 +121,9 @@ class Sending:
                     until.reschedule(None)  # what is begun is not cut off: nobody would know what became of it
                     if entry.record.state != "intent":
                         await entry.intend(state="intent", tries=entry.record.tries + 1)
+                    if self._pace.held:  # since a moment: another lane was told to wait
+                        await entry.intend(state="waiting", tries=entry.record.tries - 1)
+                        return
                     sent = await self._ask_provider(task, content, entry)
         except TimeoutError:
             await self._end(entry, "expired", SendError("it could not be sent in time"))
@@ -129,6 +136,9 @@ class Sending:
             await self._unknown(entry, error)
         except Rejected as error:
             await self._end(entry, "rejected", error)
+        except asyncio.CancelledError:
+            await self._cut_off(entry)
+            raise
         else:
             segments = sum(filter(None, (entry.record.segments, sent.segments))) or None
             entry.record = msgspec.structs.replace(entry.record, segments=segments, price=sent.price)
@@ -172,6 +182,16 @@ class Sending:
         await entry.intend(state="waiting", tries=tries)
         left_s = (task.expires_at - now()).total_seconds()
         await asyncio.sleep(max(0.0, min(wait_s, left_s)))
+
+    async def _cut_off(self, entry: Owned) -> None:
+        """This process must stop, whatever the provider is about to say: tell the next one that it need not wait."""
+        if entry.record.state != "intent":
+            return
+        with contextlib.suppress(TimeoutError, Lost):
+            async with asyncio.timeout(CUT_OFF_S):
+                await self._unknown(entry, Ambiguous("the process was stopped while the provider was asked"))
+                if entry.record.state != "done":
+                    await entry.intend(state="waiting", tries=0)
 
     async def _unknown(self, entry: Owned, error: Ambiguous) -> None:
         await entry.settle([msgspec.structs.replace(entry.piece, status="unknown", error=_reason(error))])

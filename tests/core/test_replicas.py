@@ -15,12 +15,13 @@ import pytest
 
 from sluiceway import accounts
 from sluiceway.config import Http, Probes
+from sluiceway.ledger import Ledger
 from sluiceway.service import Service
 from sluiceway.testing.nats import NatsServer
 from sluiceway.wire import Response
 from sluiceway_contracts import Command, MessageSend, MessageStatus, Party, Text, uuid7
 
-from .conftest import Rig, free_port, running, until
+from .conftest import Rig, free_port, linked, running, until
 
 UNPIN = msgspec.json.encode({"group": "g"})
 
@@ -160,3 +161,29 @@ async def test_the_same_message_id_by_another_command_fails_by_name(rig: Rig) ->
     (failed,) = await rig.until_event("command.failed")
     assert failed.data.error.code == "duplicate_message_id"  # type: ignore[attr-defined]  # events of this type have one
     assert len(rig.provider.requests) == 1
+
+
+async def test_a_stop_while_the_provider_is_silent_ends_as_unknown_and_the_next_process_goes_on_at_once(
+    tmp_path: Path, own_nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluiceway.outbound.DRAIN_S", 0.2)
+    async with running(tmp_path, own_nats) as rig:
+        silent, asked = asyncio.Event(), asyncio.Event()
+
+        async def answer(request: Any) -> Response:
+            asked.set()
+            await silent.wait()
+            return Response(status=500)
+
+        monkeypatch.setattr(rig.provider, "answer", answer)
+        command = await rig.send("Once.", to=("tel:+447700900777",))
+        await until(asked.is_set, "the provider is asked")
+        await rig.service.stop()
+        silent.set()
+        async with linked(rig.core.nats) as link:
+            rig.link = link
+            ledger = Ledger(link, f"{rig.core.nats.names}_MESSAGES", rig.service._identity)
+            assert isinstance(command.data, MessageSend)
+            found = await ledger.get("acme", command.data.message_id)
+        assert found is not None
+        assert (found.value.state, found.value.pieces[0].status) == ("done", "unknown")
