@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test check format bench chaos lock schema clean help
+.PHONY: demo test check format bench chaos fuzz lock schema clean help
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ bench: $(STAMP)  ## CPU per webhook against a bare handler and the same job in F
 
 chaos: $(STAMP)  ## plugs pulled under load, everything counted (MINUTES=30 for a long run, ARGS="--only NATS")
 	$(BIN)/python -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+
+fuzz: $(STAMP)  ## the property tests, with thousands of examples each
+	$(BIN)/python -m pytest -n auto --hypothesis-profile=long --timeout=1800 -m hypothesis $(ARGS)
 
 lock: $(STAMP)  ## requirements.txt anew, from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-header \

@@ -108,9 +108,12 @@ class Receipts:
         self.acknowledged: set[str] = set()
         self._hook = hook
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = False
 
     def expect(self, to: str, body: str, sid: str) -> None:
         """Deliver one."""
+        if self._stopped:
+            return
         task = asyncio.create_task(self._one(to, body, sid))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -122,6 +125,7 @@ class Receipts:
 
     async def stop(self) -> None:
         """Deliver no more."""
+        self._stopped = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
