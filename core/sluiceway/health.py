@@ -35,6 +35,7 @@ class Health:
         self._register = register
         self._stream = stream
         self._probing = asyncio.Lock()
+        self._probe_at = 0.0
         self.paused = False
 
     @asynccontextmanager
@@ -47,8 +48,10 @@ class Health:
             async with self._judged():
                 yield
             return
-        async with self._probing, self._judged():
-            yield
+        async with self._probing:
+            await asyncio.sleep(self._probe_at - asyncio.get_running_loop().time())
+            async with self._judged():
+                yield
 
     @asynccontextmanager
     async def _judged(self) -> AsyncIterator[None]:
@@ -57,7 +60,7 @@ class Health:
         except CredentialsRefused as error:
             reason = Error(code=error.code, message=str(error), provider_code=error.provider_code)
             await self._tell("paused", reason)
-            await asyncio.sleep(PROBE_S if self._probing.locked() else 0)
+            self._probe_at = asyncio.get_running_loop().time() + PROBE_S
             raise
         except Rejected:
             await self._tell("healthy", None)

@@ -35,10 +35,14 @@ class Lanes(Generic[T]):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def drain(self, timeout_s: float) -> None:
-        """Drop what has not begun, and wait for what has; after `timeout_s` it is cancelled."""
+    def clear(self) -> None:
+        """Drop what has not begun."""
         for lane in self._lanes.values():
             lane.clear()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Drop what has not begun, and wait for what has; after `timeout_s` it is cancelled."""
+        self.clear()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
             for task in late:

@@ -12,11 +12,12 @@ from typing import NamedTuple, TypeVar
 import msgspec
 from msgspec import Struct
 
-from sluiceway_contracts import STATUS_ORDER, TERMINAL, Error, Piece, Price
+from sluiceway_contracts import STATUS_ORDER, TERMINAL, Command, Error, Piece, Price
 from sluiceway_contracts.values import Time, now
 
 from .bus.link import Link
 from .bus.store import Bucket, Conflict, Entry
+from .checks import Refusal
 from .errors import Unavailable
 from .gateway import Receipt
 from .identity import Identity
@@ -38,13 +39,12 @@ class Try(Struct, frozen=True, omit_defaults=True):
 class MessageRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`<tenant>.m.<message>`.
 
-    `state` is intent while the provider is asked to take piece number `at`, waiting while it is to be asked again, and
-    done after the last. `tries` counts those of that piece. `nonce` is of the process that began, `since` the time of
-    the last change. `tried` counts all tries that came to nothing, `history` has the last of them.
+    `state` is refused where nothing is sent, intent while the provider is asked to take piece number `at`, waiting
+    while it is to be asked, and done after the last. `tries` counts those of that piece, `since` is the time of the
+    last change. `tried` counts all tries that came to nothing, `history` has the last of them.
     """
 
     state: str
-    nonce: str = ""
     since: Time | None = None
     at: int = 1
     tries: int = 1
@@ -116,6 +116,28 @@ class Ledger:
     async def begin(self, tenant: str, message_id: str, record: MessageRecord) -> int:
         """Write the intent to send and return its revision. Raises `Conflict` where there is a record already."""
         return await self._messages.create(f"{tenant}.m.{message_id}", record)
+
+    async def refuse(self, tenant: str, command: Command, message_id: str, refusal: Refusal) -> bool:
+        """Write that a command was refused, and will be by whoever reads it again.
+
+        Returns whether the ledger says so: False where the message was begun, or is another command's.
+        """
+        error = Error(code=refusal.code, message=str(refusal))
+        record = MessageRecord(
+            state="refused",
+            command_id=command.id,
+            channel=command.channel or "",
+            account=command.account or "",
+            contact="",
+            conversation="",
+            pieces=(Piece(index=1, of=1, status="rejected", error=error),),
+        )
+        try:
+            await self.begin(tenant, message_id, record)
+        except Conflict:
+            found = await self.get(tenant, message_id)
+            return found is not None and (found.value.state, found.value.command_id) == ("refused", command.id)
+        return True
 
     async def write(self, tenant: str, message_id: str, record: MessageRecord, revision: int) -> int:
         """Replace a record. Raises `Conflict`."""

@@ -6,6 +6,8 @@ different conversations do not wait for each other. What is refused is told as `
 
 from __future__ import annotations
 
+import asyncio
+
 import structlog
 
 from sluiceway_contracts import now, subjects
@@ -16,7 +18,7 @@ from .bus.consumer import Consumer, Delivery
 from .caps import Caps
 from .checks import Aim, Refusal, Task, read
 from .continuity import Continuity, Reach
-from .errors import SluicewayError
+from .errors import SluicewayError, TooLarge
 from .failures import Failures
 from .lanes import Lanes
 from .latest import Latest
@@ -29,6 +31,7 @@ from .sending import Sending
 log = structlog.get_logger(__name__)
 
 DRAIN_S = 5
+LOST_S = 0.5
 
 
 class AccountSender:
@@ -56,6 +59,8 @@ class AccountSender:
         self._schedule = schedule
         self._latest = latest
         self._caps = caps
+        self._epoch = 0
+        self._in_hand: set[str] = set()
         self._lanes: Lanes[Task] = Lanes(self._carry_out)
 
     async def run(self) -> None:
@@ -79,37 +84,64 @@ class AccountSender:
         except Refusal as refusal:
             await self._refuse(delivery, refusal)
         else:
+            self._line_up(task)
+
+    def _line_up(self, task: Task) -> None:
+        """Into its lane, unless it is there already: what is not acknowledged for long comes again."""
+        if task.delivery.epoch != self._epoch:
+            self._epoch = task.delivery.epoch
+            self._in_hand.clear()
+            self._lanes.clear()  # all of it comes again under the new epoch
+        if task.command.id not in self._in_hand:
+            self._in_hand.add(task.command.id)
             self._lanes.put(task.lane, task)
 
     async def _carry_out(self, task: Task) -> None:
-        if task.delivery.epoch != self._consumer.epoch:
-            return  # the account went to another process, or the command comes again
-        try:
-            await self._do(task)
-        except Lost:
-            log.info("message.lost", account=self._served.name, message=task.send.message_id)
-            return  # whoever has it acknowledges it
-        except (Refusal, Unsendable) as error:
-            await self._refuse(task.delivery, Refusal(error.code, str(error), task.command.id, task.command.type))
-        except Exception:  # a fault of ours ends this command, and no other
-            log.exception("command.broken", account=self._served.name, message=task.send.message_id)
-            broken = "the gateway broke over it; its log says where, and the message's status whether it was sent"
-            await self._refuse(task.delivery, Refusal("internal", broken, task.command.id, task.command.type))
-        else:
-            await task.delivery.ack()
+        while task.delivery.epoch == self._consumer.epoch:  # else another process has the account, or it comes again
+            try:
+                await self._do(task)
+            except Lost:
+                log.info("message.lost", account=self._served.name, message=task.send.message_id)
+                await asyncio.sleep(LOST_S)  # somebody is still at it: see what comes of it
+                continue
+            except (Refusal, Unsendable) as error:
+                await self._refuse_task(task, error.code, str(error))
+            except Exception:  # a fault of ours ends this command, and no other
+                log.exception("command.broken", account=self._served.name, message=task.send.message_id)
+                broken = "the gateway broke over it; its log says where, and the message's status whether it was sent"
+                await self._refuse_task(task, "internal", broken)
+            else:
+                await task.delivery.ack()
+            if task.delivery.epoch == self._epoch:
+                self._in_hand.discard(task.command.id)
+            return
 
     async def _do(self, task: Task) -> None:
         if task.is_early:
             await surely(self._schedule.put, task, task.send.not_before or now())
             return
+        entry = await self._sending.known(task)
+        if entry is None and task.conversation is None:  # before a conversation is opened for it
+            await surely(self._caps.admit, task.send.message_id, task.recipient or "")
         aim = await surely(self._aim, task)
-        await surely(self._refuse_stale, task, aim)
+        if entry is None and task.conversation is not None:
+            await surely(self._caps.admit, task.send.message_id, aim.address)
+        if entry is None:  # what was begun is finished, whatever the customer has written since
+            await surely(self._refuse_stale, task, aim)
         contents = render(task.send.parts, self._served.gateway.capabilities)
-        await self._sending.send(task, aim, contents)
+        await self._sending.send(task, aim, contents, entry)
+
+    async def _refuse_task(self, task: Task, code: str, why: str) -> None:
+        refusal = Refusal(code, why, task.command.id, task.command.type)
+        await self._sending.refuse(task, refusal)
+        await self._refuse(task.delivery, refusal)
 
     async def _refuse(self, delivery: Delivery, refusal: Refusal) -> None:
         metrics.count(metrics.commands, self._served.name, refusal.code).inc()
-        await self._failures.tell(delivery, refusal)
+        try:
+            await self._failures.tell(delivery, refusal)
+        except TooLarge as error:
+            log.error("command.untold", account=self._served.name, code=refusal.code, why=str(error))
         await delivery.ack()
 
     async def _refuse_stale(self, task: Task, aim: Aim) -> None:
@@ -122,7 +154,6 @@ class AccountSender:
         """Raises `Refusal` for a conversation that is not there, not on this account, or not with this address."""
         served = self._served
         if task.conversation is None:
-            await self._caps.admit(task.send.message_id, task.recipient or "")
             reach = Reach(address=task.recipient or "", channel=served.channel, account=served.name)
             place = await self._continuity.resolve(served.tenant, reach, "outbound")
             return Aim(place.contact, place.conversation, reach.address)
@@ -135,6 +166,4 @@ class AccountSender:
             raise Refusal("wrong_account", "the conversation's contact is not reached from this account")
         if task.recipient is not None and task.recipient not in here:
             raise Refusal("wrong_address", "the address is not one of the conversation's contact")
-        address = task.recipient or here[-1]
-        await self._caps.admit(task.send.message_id, address)
-        return Aim(contact, task.conversation, address)
+        return Aim(contact, task.conversation, task.recipient or here[-1])

@@ -37,15 +37,10 @@ class Owned:
         self._revision = revision
 
     @classmethod
-    async def begin(cls, ledger: Ledger, tenant: str, message_id: str, record: MessageRecord) -> tuple[Owned, bool]:
-        """Write the intent, or find what is there; whether the record is ours, also after an answer that got lost."""
-        record = msgspec.structs.replace(record, since=now())
-        try:
-            revision = await surely(ledger.begin, tenant, message_id, record)
-        except Conflict:
-            found = await surely(_present, ledger, tenant, message_id)
-            return found, found.record.nonce == record.nonce
-        return cls(ledger, tenant, message_id, record, revision), True
+    async def find(cls, ledger: Ledger, tenant: str, message_id: str) -> Owned | None:
+        """What the ledger has of a message; None where it was never begun."""
+        found = await surely(ledger.get, tenant, message_id)
+        return cls(ledger, tenant, message_id, found.value, found.revision) if found is not None else None
 
     @property
     def piece(self) -> Piece:
@@ -65,7 +60,7 @@ class Owned:
         self.record = changed
 
     async def settle(self, pieces: list[Piece]) -> None:
-        """Write what became of these pieces, and in the same breath the intent to send the next, or that all is done.
+        """Write what became of these pieces, and that the next one waits, or that all is done.
 
         Raises `Lost`, after it was written, where another process has the message.
         """
@@ -106,7 +101,7 @@ def _settled(record: MessageRecord, pieces: list[Piece]) -> dict[str, object]:
     after = max(new)
     every = tuple(new.get(piece.index, piece) for piece in record.pieces)
     if after < len(every):
-        return {"pieces": every, "at": after + 1, "tries": 1, "state": "intent"}
+        return {"pieces": every, "at": after + 1, "tries": 0, "state": "waiting"}
     return {"pieces": every, "state": "done"}
 
 

@@ -37,6 +37,7 @@ class Pace:
         self._account = TokenBucket(account) if account else None
         self._recipient_rate = recipient
         self._recipients: OrderedDict[str, TokenBucket] = OrderedDict()
+        self._turn = asyncio.Lock()
         self._held_until = 0.0
 
     def hold(self, seconds: float) -> None:
@@ -53,7 +54,8 @@ class Pace:
         if self._recipient_rate is not None:
             await _sleep(self._bucket(recipient, self._recipient_rate).take(_now()))
         if self._account is not None:
-            await _sleep(self._account.take(_now()))
+            async with self._turn:  # a token is taken at the head of the queue: who leaves the queue has taken none
+                await _sleep(self._account.take(_now()))
         while (left_s := self._held_until - _now()) > 0:
             await _sleep(left_s)
 

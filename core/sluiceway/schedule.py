@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 
 from sluiceway_contracts import CONTENT_TYPE, subjects
 
@@ -20,16 +21,16 @@ class Schedule:
 
     async def put(self, task: Task, due: datetime.datetime) -> None:
         """Have the command delivered again at this time; twice put, it comes once. Raises `Unavailable`."""
-        tenant, message_id = task.command.tenant, task.send.message_id
+        tenant, token = task.command.tenant, hashlib.sha256(task.command.id.encode()).hexdigest()[:32]
         subject = task.delivery.subject.removeprefix(f"{self._start}.{tenant}.commands.")
         second = due + datetime.timedelta(seconds=1)  # never before its time: the server counts in whole seconds
         headers = {
-            "Nats-Msg-Id": f"{tenant}:{message_id}:scheduled",
+            "Nats-Msg-Id": f"{tenant}:{token}:scheduled",
             "Nats-Schedule": f"@at {second.strftime('%Y-%m-%dT%H:%M:%SZ')}",
             "Nats-Schedule-Target": f"{self._start}.{tenant}.due.{subject}",
             "content-type": CONTENT_TYPE,
         }
         try:
-            await self._link.publish(f"{self._start}.{tenant}.scheduled.{message_id}", task.delivery.data, headers)
+            await self._link.publish(f"{self._start}.{tenant}.scheduled.{token}", task.delivery.data, headers)
         except Refused as error:
             raise Unavailable(f"the stream of waiting commands refuses: {error}") from error

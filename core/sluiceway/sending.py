@@ -14,7 +14,7 @@ import time
 import msgspec
 import structlog
 
-from sluiceway_contracts import Error, Piece, uuid7
+from sluiceway_contracts import Error, Piece
 from sluiceway_contracts.values import now
 
 from . import metrics
@@ -70,18 +70,43 @@ class Sending:
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._log = log.bind(account=served.name)
 
-    async def send(self, task: Task, aim: Aim, contents: tuple[Content, ...]) -> None:
-        """Send it, or finish what an earlier process began. Returns when the ledger and the stream know the end.
+    async def known(self, task: Task) -> Owned | None:
+        """What the ledger has of the message; None where it was never begun. Raises `Refusal` where it was refused."""
+        entry = await Owned.find(self._ledger, self._served.tenant, task.send.message_id)
+        if entry is None:
+            return None
+        if entry.record.command_id != task.command.id:
+            raise Refusal("duplicate_message_id", f"the command {entry.record.command_id} has this message_id already")
+        if entry.record.state == "refused":
+            error = entry.piece.error
+            raise Refusal(error.code, error.message) if error else Refusal("refused", "it was refused before")
+        return entry
 
-        Raises `Lost` where another process has the message now, `Refusal` where another command has sent it.
+    async def refuse(self, task: Task, refusal: Refusal) -> None:
+        """Remember that it was refused: what is told as failed is never sent. What was begun stays as it is."""
+        await surely(self._ledger.refuse, self._served.tenant, task.command, task.send.message_id, refusal)
+
+    async def send(self, task: Task, aim: Aim, contents: tuple[Content, ...], entry: Owned | None) -> None:
+        """Send it, or go on where an earlier process ended (`entry`, from `known`).
+
+        Returns when the ledger and the stream know the end. Raises `Lost` where another process has the message now.
         """
-        tenant, message_id = self._served.tenant, task.send.message_id
-        count = len(contents)
-        at_once = not (self._pace.held or self._health.paused)
-        record = MessageRecord(
-            state="intent" if at_once else "waiting",
-            tries=1 if at_once else 0,
-            nonce=uuid7(),
+        if entry is None:
+            record = self._draft(task, aim, len(contents))
+            entry = Owned(self._ledger, self._served.tenant, task.send.message_id, record, 0)
+        elif entry.record.state == "intent":
+            await entry.wait_out(ANSWERED_BY)
+            if entry.record.state == "intent":
+                await self._unknown(entry, Ambiguous("the process ended while the provider was asked"))
+        while entry.record.state != "done":
+            await self._piece(task, contents[entry.record.at - 1], entry)
+        await self._tell(task, entry.record)
+
+    def _draft(self, task: Task, aim: Aim, count: int) -> MessageRecord:
+        """The record as it is before anything is written."""
+        return MessageRecord(
+            state="new",
+            tries=0,
             command_id=task.command.id,
             channel=self._served.channel,
             account=self._served.name,
@@ -91,23 +116,6 @@ class Sending:
                 Piece(index=index, of=count, status="accepted", recipient=aim.address) for index in range(1, count + 1)
             ),
         )
-        entry, mine = await Owned.begin(self._ledger, tenant, message_id, record)
-        if not mine:
-            await self._take_over(task, entry)
-        while entry.record.state != "done":
-            await self._piece(task, contents[entry.record.at - 1], entry)
-        await self._tell(task, entry.record)
-
-    async def _take_over(self, task: Task, entry: Owned) -> None:
-        """Go on with what another process began; a piece that it may have sent is never sent again."""
-        if entry.record.command_id != task.command.id:
-            raise Refusal("duplicate_message_id", f"the command {entry.record.command_id} has this message_id already")
-        if entry.record.state == "refused":
-            raise Refusal("unknown_account", "when it came, no gateway served the account")
-        if entry.record.state == "intent":
-            await entry.wait_out(ANSWERED_BY)
-        if entry.record.state == "intent":
-            await self._unknown(entry, Ambiguous("the process ended while the provider was asked"))
 
     async def _piece(self, task: Task, content: Content, entry: Owned) -> None:
         """One try of the piece that is next; returns when the ledger knows what came of it."""
@@ -118,10 +126,11 @@ class Sending:
             async with asyncio.timeout(left_s) as until:
                 await self._pace.wait(entry.piece.recipient or "")
                 async with self._at_once, self._health.turn():
-                    until.reschedule(None)  # what is begun is not cut off: nobody would know what became of it
-                    if entry.record.state != "intent":
-                        await entry.intend(state="intent", tries=entry.record.tries + 1)
                     if self._pace.held:  # since a moment: another lane was told to wait
+                        return
+                    until.reschedule(None)  # what is begun is not cut off: nobody would know what became of it
+                    await entry.intend(state="intent", tries=entry.record.tries + 1)
+                    if self._pace.held:
                         await entry.intend(state="waiting", tries=entry.record.tries - 1)
                         return
                     sent = await self._ask_provider(task, content, entry)
@@ -190,8 +199,6 @@ class Sending:
         with contextlib.suppress(TimeoutError, Lost):
             async with asyncio.timeout(CUT_OFF_S):
                 await self._unknown(entry, Ambiguous("the process was stopped while the provider was asked"))
-                if entry.record.state != "done":
-                    await entry.intend(state="waiting", tries=0)
 
     async def _unknown(self, entry: Owned, error: Ambiguous) -> None:
         await entry.settle([msgspec.structs.replace(entry.piece, status="unknown", error=_reason(error))])

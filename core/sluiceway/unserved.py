@@ -6,14 +6,14 @@ import time
 
 import structlog
 
-from sluiceway_contracts import Command, MessageSend, Piece, Undecodable, is_uuid, subjects
+from sluiceway_contracts import Command, MessageSend, Undecodable, is_uuid, subjects
 
 from .accounts import Notice
 from .bus.consumer import Consumer, Delivery
-from .bus.store import Bucket, Conflict
+from .bus.store import Bucket
 from .checks import Refusal
 from .failures import Failures
-from .ledger import Ledger, MessageRecord
+from .ledger import Ledger
 from .patience import surely
 
 log = structlog.get_logger(__name__)
@@ -81,18 +81,4 @@ class Unserved:
         send = command.data
         if not isinstance(send, MessageSend) or not is_uuid(send.message_id):
             return True
-        record = MessageRecord(
-            state="refused",
-            command_id=command.id,
-            channel=subject.channel,
-            account=subject.account,
-            contact="",
-            conversation="",
-            pieces=(Piece(index=1, of=1, status="rejected"),),
-        )
-        try:
-            await self._ledger.begin(subject.tenant, send.message_id, record)
-        except Conflict:
-            found = await self._ledger.get(subject.tenant, send.message_id)
-            return found is not None and (found.value.state, found.value.command_id) == ("refused", command.id)
-        return True
+        return await self._ledger.refuse(subject.tenant, command, send.message_id, refusal)

@@ -442,15 +442,18 @@ def too_many(retry_after: str) -> bytes:
     return f"HTTP/1.1 429 No\r\ncontent-length: 0\r\n{retry_after}\r\n".encode()
 
 
+IN_TWO_HOURS = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=2)
+
+
 @pytest.mark.parametrize(
     ("retry_after", "least_s", "most_s"),
     [
         ("Retry-After: 7\r\n", 7, 7),
-        (
-            f"retry-after: {email.utils.format_datetime(datetime.datetime(2199, 1, 1, tzinfo=datetime.UTC))}\r\n",
-            3600,
-            float("inf"),
-        ),
+        (f"retry-after: {email.utils.format_datetime(IN_TWO_HOURS)}\r\n", 3600, 7200),
+        ("retry-after: Tue, 01 Jan 2199 00:00:00 GMT\r\n", None, None),
+        ("retry-after: 1700000000\r\n", None, None),
+        (f"retry-after: {'9' * 400}\r\n", None, None),
+        ("retry-after: Mon, 1 Jan 99999999999999999999 00:00:00 GMT\r\n", None, None),
         ("retry-after: Wed, 21 Oct 2015 07:28:00 GMT\r\n", 0, 0),
         ("retry-after: soon\r\n", None, None),
         ("", None, None),

@@ -19,9 +19,9 @@ from sluiceway.ledger import Ledger
 from sluiceway.service import Service
 from sluiceway.testing.nats import NatsServer
 from sluiceway.wire import Response
-from sluiceway_contracts import Command, MessageSend, MessageStatus, Party, Text, uuid7
+from sluiceway_contracts import Command, MessageReceived, MessageSend, MessageStatus, Party, Text, uuid7
 
-from .conftest import Rig, free_port, linked, running, until
+from .conftest import TWILIO, Rig, free_port, linked, running, until
 
 UNPIN = msgspec.json.encode({"group": "g"})
 
@@ -187,3 +187,56 @@ async def test_a_stop_while_the_provider_is_silent_ends_as_unknown_and_the_next_
             found = await ledger.get("acme", command.data.message_id)
         assert found is not None
         assert (found.value.state, found.value.pieces[0].status) == ("done", "unknown")
+
+
+async def test_a_stop_leaves_what_the_provider_was_never_asked_to_the_next_process(
+    tmp_path: Path, own_nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluiceway.outbound.DRAIN_S", 0.2)
+    monkeypatch.setattr("sluiceway.sending.AT_ONCE", 2)
+    async with running(tmp_path, own_nats) as rig:
+        silent, asked = asyncio.Event(), []
+
+        async def answer(request: Any) -> Response:
+            asked.append(request)
+            await silent.wait()
+            return Response(status=500)
+
+        monkeypatch.setattr(rig.provider, "answer", answer)
+        commands = [await rig.send(str(n), to=(f"tel:+4477009007{n:02}",)) for n in range(10)]
+        await until(lambda: len(asked) == 2, "two are in flight")
+        await rig.service.stop()
+        silent.set()
+        async with linked(rig.core.nats) as link:
+            ledger = Ledger(link, f"{rig.core.nats.names}_MESSAGES", rig.service._identity)
+            found = [await ledger.get("acme", c.data.message_id) for c in commands]  # type: ignore[attr-defined]  # MessageSends have one
+    assert Counter(entry and entry.value.pieces[0].status for entry in found) == {"unknown": 2, None: 8}
+
+
+async def test_what_was_told_as_failed_is_never_sent(tmp_path: Path, own_nats: NatsServer) -> None:
+    async with running(tmp_path, own_nats, TWILIO + "\n[limits]\nper_recipient_hour = 1\n") as rig:
+        for words in ("first", "second"):
+            await rig.send(words, to=("tel:+447700900777",))
+        await rig.until_event("command.failed")
+        await rig.until_event("message.sent")
+        names = rig.core.nats.names
+        await rig.link.request(rig.link.api(f"CONSUMER.DELETE.{names}_COMMANDS.out_acme_sms_uk-sms"))
+        await rig.send("other", to=("tel:+447700900778",))  # behind all that comes again
+        await rig.until_event("message.sent", 2)
+        assert [request.form["Body"] for request in rig.provider.requests] == ["first", "other"]
+        assert len(await rig.events("command.failed")) == 1
+
+
+async def test_a_reply_that_was_sent_is_not_told_as_answered_past_when_it_comes_again(rig: Rig) -> None:
+    await rig.text("Where is my order?")
+    (first,) = await rig.events("message.received")
+    assert isinstance(first.data, MessageReceived)
+    await rig.send("On its way.", conversation_id=first.subject, if_last_inbound=first.data.message.id)
+    await rig.until_event("message.sent")
+    await rig.text("Thanks!")
+    names = rig.core.nats.names
+    await rig.link.request(rig.link.api(f"CONSUMER.DELETE.{names}_COMMANDS.out_acme_sms_uk-sms"))
+    await rig.send("Bye.", conversation_id=first.subject)
+    await rig.until_event("message.sent", 2)
+    assert await rig.events("command.failed") == []
+    assert [request.form["Body"] for request in rig.provider.requests] == ["On its way.", "Bye."]

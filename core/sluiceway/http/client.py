@@ -7,6 +7,7 @@ is never sent again. Redirects are not followed.
 from __future__ import annotations
 
 import asyncio
+import datetime
 import email.utils
 import io
 import time
@@ -29,6 +30,7 @@ MAX_BODY_BYTES = 1 << 20
 STREAMED_BYTES = 1 << 18
 ONE_WRITE_BYTES = 1 << 15
 """aiohttp writes headers and a body of up to so many bytes at once, and waits for nothing in between."""
+LONGEST_WAIT_S = 86_400
 REPEATS_S = (0.2, 1.0)
 
 
@@ -119,16 +121,18 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes:
 
 
 def retry_after_s(value: str | None) -> float | None:
-    """Seconds to wait by a Retry-After header (RFC 9110, 10.2.3); None where there is none that can be read."""
+    """Seconds to wait by a Retry-After header (RFC 9110, 10.2.3); None where none can be meant."""
     if value is None:
         return None
-    if value.strip().isdecimal():
-        return float(value)
     try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+        if value.strip().isdecimal():
+            seconds = float(value)
+        else:
+            moment = email.utils.parsedate_to_datetime(value)
+            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp() - time.time()
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, moment.timestamp() - time.time())
+    return max(0.0, seconds) if seconds <= LONGEST_WAIT_S else None
 
 
 async def _headers_sent(
