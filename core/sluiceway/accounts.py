@@ -82,9 +82,11 @@ class Accounts:
         return tenants.pop() if len(tenants) == 1 else "_"
 
     async def announce(self, bucket: Bucket[Notice]) -> None:
-        """Tell others which accounts are served here. Raises `Unavailable`."""
+        """Tell others which accounts are served here; their health stays as it was told. Raises `Unavailable`."""
         for served in self._by_identity.values():
-            await bucket.put(served.key, self.notice(served))
+            known = await bucket.get(served.key)
+            notice = self.notice(served)
+            await bucket.put(served.key, notice.with_health(known.value.health) if known else notice)
 
     def notice(self, served: Served) -> Notice:
         """What others are told of an account."""

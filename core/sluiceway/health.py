@@ -67,6 +67,12 @@ class Health:
             raise
         await self._tell("healthy", None)
 
+    async def recall(self) -> None:
+        """Begin where the process before ended: a paused account is probed, and told to be healthy when it is."""
+        known = await self._register.get(self._served.key)
+        self.paused = known is not None and known.value.health == "paused"
+        metrics.paused.labels(self._served.name).set(self.paused)
+
     async def _tell(self, state: str, reason: Error | None) -> None:
         if self.paused == (state == "paused"):
             return

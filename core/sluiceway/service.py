@@ -181,6 +181,7 @@ class Service:
         for served, consumer in consumers.items():
             reports = Reports(served, self._identity, ledger, stream)
             health = Health(served, self.accounts.notice(served), register, stream)
+            await health.recall()
             sending = Sending(served, ledger, reports, parking, self._client, health)
             sender = AccountSender(
                 served,

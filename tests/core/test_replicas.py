@@ -213,6 +213,34 @@ async def test_a_stop_leaves_what_the_provider_was_never_asked_to_the_next_proce
     assert Counter(entry and entry.value.pieces[0].status for entry in found) == {"unknown": 2, None: 8}
 
 
+async def test_a_paused_account_stays_paused_over_a_restart_and_is_told_healthy_when_it_works(
+    tmp_path: Path, own_nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluiceway.outbound.DRAIN_S", 0.2)
+    async with running(tmp_path, own_nats) as rig:
+        original, refusing = rig.provider.answer, True
+
+        async def answer(request: Any) -> Response:
+            refused = Response.of_json({"code": 20003, "message": "Authenticate"}, status=401)
+            return refused if refusing else await original(request)
+
+        monkeypatch.setattr(rig.provider, "answer", answer)
+        await rig.send("Hello", to=("tel:+447700900777",))
+        await rig.until_event("account.health")
+        await rig.service.stop()
+        refusing = False
+        again = Service(rig.core, rig.accounts)
+        await again.start()
+        try:
+            rig.link = again.link
+            await until(lambda: again.ready, "the next process is ready")
+            await rig.until_event("message.sent")
+            states = [event.data.state for event in await rig.until_event("account.health", 2)]  # type: ignore[attr-defined]  # they have one
+            assert states == ["paused", "healthy"]
+        finally:
+            await again.stop()
+
+
 async def test_what_was_told_as_failed_is_never_sent(tmp_path: Path, own_nats: NatsServer) -> None:
     async with running(tmp_path, own_nats, TWILIO + "\n[limits]\nper_recipient_hour = 1\n") as rig:
         for words in ("first", "second"):
