@@ -238,10 +238,10 @@ async def test_an_envelope_of_another_tenant_fails(rig: Rig) -> None:
 
 
 async def test_an_envelope_of_another_account_fails(rig: Rig) -> None:
-    data = UnknownCommand(raw={})
-    foreign = Command(tenant="acme", type="sluiceway.message.send", account="de-sms", data=data)
-    await rig.command(foreign.encode(), "sms.uk-sms.message.send._")
-    assert (await failure(rig)).error.code in ("wrong_account", "undecodable")
+    data = ConversationClose(conversation_id=uuid7())
+    foreign = Command(tenant="acme", channel="sms", account="de-sms", data=data)
+    await rig.command(foreign.encode(), "sms.uk-sms.conversation.close._")
+    assert (await failure(rig)).error.code == "wrong_account"
 
 
 async def test_a_command_of_a_later_version_fails_as_unknown(rig: Rig) -> None:
