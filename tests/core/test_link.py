@@ -181,6 +181,17 @@ async def test_credentials_that_are_not_there_are_unavailable(shared_nats: NatsS
         await link.connect(within_s=1)
 
 
+async def test_a_link_whose_server_died_can_be_closed_while_something_waits_to_be_sent(
+    own_nats: NatsServer, own_link: Link
+) -> None:
+    own_nats.kill()
+    await until(lambda: not own_link.connected, "the loss is noticed")
+    own_link._client._pending.append(b"PING\r\n")  # as what nats-py's own tasks leave there now and then
+    own_link._client._pending_data_size = 6
+    await own_link.close()
+    assert own_link.closed.is_set()
+
+
 async def test_a_closed_link_says_so_and_its_requests_have_ended(own_nats: NatsServer) -> None:
     async with linked(nats_settings(own_nats)) as link:
         with stopped(own_nats):

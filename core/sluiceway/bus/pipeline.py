@@ -1,8 +1,9 @@
 """Many requests on one connection at once: frames go out once a loop tick, answers are found by their number.
 
 nats-py's own request makes an id, a timer, a task hop and a flusher hop each time. This takes the short way through the
-same connection, which nats-py still opens, secures, watches and reconnects. It uses three private names of nats-py
-(`_process_msg`, `_pending`, `_transport`); requirements.txt pins the version, tests/core/test_link.py tries them.
+same connection, which nats-py still opens, secures, watches and reconnects. It uses four private names of nats-py
+(`_process_msg`, `_pending`, `_transport`, `_status`); requirements.txt pins the version, tests/core/test_link.py
+tries them.
 """
 
 from __future__ import annotations
@@ -45,6 +46,14 @@ class PipelinedClient(Client):
             return await self._exchange(subject, payload, headers, timeout_s)
         async with self._permits:
             return await self._exchange(subject, payload, headers, timeout_s)
+
+    async def close(self) -> None:
+        """Close, also where the connection breaks meanwhile: nats-py leaves off there, half closed."""
+        try:
+            await super().close()
+        except OSError:
+            self._status = Client.DISCONNECTED
+            await super().close()
 
     def fail_all(self, why: str) -> None:
         """End every request that waits."""
