@@ -8,7 +8,6 @@ conversation, and then notes that it did. Nothing is merged or closed here.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from typing import NamedTuple, TypeVar
 
 from msgspec import Struct
@@ -18,6 +17,7 @@ from sluiceway_contracts import ConversationOpened, Event, uuid7
 from . import metrics
 from .bus.link import Link
 from .bus.store import Bucket, Conflict, Entry
+from .cache import Cache
 from .errors import ConfigError, Unavailable
 from .identity import Identity
 from .stream import EventStream
@@ -73,6 +73,14 @@ class Place(NamedTuple):
         return "new" if self.is_new else "open"
 
 
+class Talk(NamedTuple):
+    """A conversation: whose it is, and how that contact is reached, latest last."""
+
+    contact: str
+    conversation: str
+    reaches: tuple[Reach, ...]
+
+
 class Continuity:
     """Contacts and conversations of all tenants."""
 
@@ -83,8 +91,9 @@ class Continuity:
         self._contacts = Bucket(link, bucket, ContactRecord)
         self._conversations = Bucket(link, bucket, ConversationRecord)
         self._fingerprints = Bucket(link, bucket, FingerprintRecord)
-        self._cache: OrderedDict[tuple[str, Reach], Place] = OrderedDict()
-        link.on_reconnect.append(self._cache.clear)
+        self._places: Cache[tuple[str, Reach], Place] = Cache(CACHE_SIZE)
+        self._talks: Cache[tuple[str, str], Talk] = Cache(CACHE_SIZE)
+        link.on_reconnect += [self._places.clear, self._talks.clear]
 
     async def check_key(self) -> None:
         """Refuse another key than the one that this deployment began with. Raises `ConfigError` or `Unavailable`."""
@@ -102,25 +111,28 @@ class Continuity:
 
         `reason` is why a conversation would be opened, a word of `ConversationOpened`.
         """
-        cached = self._cache.get((tenant, reach))
+        cached = self._places.get((tenant, reach))
         if cached is not None:
-            self._cache.move_to_end((tenant, reach))
             return cached
         contact, known = await self._claim_address(tenant, reach.address)
         conversation, revision = await self._claim_conversation(tenant, contact, known, reach)
         is_new = await self._announce(tenant, contact, conversation, revision, reach, reason)
-        self._cache[tenant, reach] = Place(contact, conversation)
-        if len(self._cache) > CACHE_SIZE:
-            self._cache.popitem(last=False)
+        self._places.put((tenant, reach), Place(contact, conversation))
         return Place(contact, conversation, is_new)
 
-    async def find(self, tenant: str, conversation: str) -> tuple[str, tuple[Reach, ...]] | None:
-        """The contact of a conversation and how it is reached; None for a conversation that isn't there."""
+    def known(self, tenant: str, conversation: str) -> Talk | None:
+        """What `find` found before; the contact may have gained an address since."""
+        return self._talks.get((tenant, conversation))
+
+    async def find(self, tenant: str, conversation: str) -> Talk | None:
+        """A conversation as it is now; None where it isn't there. Raises `Unavailable`."""
         found = await self._conversations.get(f"{tenant}.v.{conversation}")
-        if found is None:
+        contact = await self._contacts.get(f"{tenant}.c.{found.value.contact}") if found is not None else None
+        if found is None or contact is None:
             return None
-        contact = await self._contacts.get(f"{tenant}.c.{found.value.contact}")
-        return (found.value.contact, contact.value.reaches) if contact is not None else None
+        talk = Talk(found.value.contact, conversation, contact.value.reaches)
+        self._talks.put((tenant, conversation), talk)
+        return talk
 
     async def _claim_address(self, tenant: str, address: str) -> tuple[str, bool]:
         """The contact, and whether the address was known."""

@@ -7,6 +7,7 @@ different conversations do not wait for each other. What is refused is told as `
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import structlog
 
@@ -17,12 +18,12 @@ from .accounts import Served
 from .bus.consumer import Consumer, Delivery
 from .caps import Caps
 from .checks import Aim, Refusal, Task, read
-from .continuity import Continuity, Reach
+from .continuity import Continuity, Reach, Talk
 from .errors import SluicewayError, TooLarge
 from .failures import Failures
 from .lanes import Lanes
 from .latest import Latest
-from .owned import Lost
+from .owned import Begun, Lost
 from .patience import surely
 from .render import Unsendable, render
 from .schedule import Schedule
@@ -97,12 +98,17 @@ class AccountSender:
             self._lanes.put(task.lane, task)
 
     async def _carry_out(self, task: Task) -> None:
+        again = task.delivery.again
         while task.delivery.epoch == self._consumer.epoch:  # else another process has the account, or it comes again
             try:
-                await self._do(task)
+                await self._do(task, again)
+            except Begun:
+                again = True
+                continue
             except Lost:
                 log.info("message.lost", account=self._served.name, message=task.send.message_id)
                 await asyncio.sleep(LOST_S)  # somebody is still at it: see what comes of it
+                again = True
                 continue
             except (Refusal, Unsendable) as error:
                 await self._refuse_task(task, error.code, str(error))
@@ -116,20 +122,33 @@ class AccountSender:
                 self._in_hand.discard(task.command.id)
             return
 
-    async def _do(self, task: Task) -> None:
+    async def _do(self, task: Task, again: bool) -> None:
+        """`again`: it may have been begun. What was begun is finished, whatever the customer has written since."""
         if task.is_early:
             await surely(self._schedule.put, task, task.send.not_before or now())
             return
-        entry = await self._sending.known(task)
-        if entry is None and task.conversation is None:  # before a conversation is opened for it
+        contents = render(task.send.parts, self._served.gateway.capabilities)
+        entry = await self._sending.known(task) if again else None
+        if entry is not None:
+            await self._sending.resume(task, contents, entry)
+            return
+        try:
+            aim = await self._judge(task)
+        except Refusal:
+            if not again and await self._sending.known(task) is not None:
+                raise Begun from None
+            raise
+        await self._sending.send(task, aim, contents)
+
+    async def _judge(self, task: Task) -> Aim:
+        """Whom it goes to, if it may. Raises `Refusal`."""
+        if task.conversation is None:  # before a conversation is opened for it
             await surely(self._caps.admit, task.send.message_id, task.recipient or "")
         aim = await surely(self._aim, task)
-        if entry is None and task.conversation is not None:
+        if task.conversation is not None:
             await surely(self._caps.admit, task.send.message_id, aim.address)
-        if entry is None:  # what was begun is finished, whatever the customer has written since
-            await surely(self._refuse_stale, task, aim)
-        contents = render(task.send.parts, self._served.gateway.capabilities)
-        await self._sending.send(task, aim, contents, entry)
+        await surely(self._refuse_stale, task, aim)
+        return aim
 
     async def _refuse_task(self, task: Task, code: str, why: str) -> None:
         refusal = Refusal(code, why, task.command.id, task.command.type)
@@ -157,13 +176,20 @@ class AccountSender:
             reach = Reach(address=task.recipient or "", channel=served.channel, account=served.name)
             place = await self._continuity.resolve(served.tenant, reach, "outbound")
             return Aim(place.contact, place.conversation, reach.address)
+        known = self._continuity.known(served.tenant, task.conversation)
+        if known is not None:
+            with contextlib.suppress(Refusal):  # what is known may be old
+                return self._aim_at(known, task)
         found = await self._continuity.find(served.tenant, task.conversation)
         if found is None:
             raise Refusal("unknown_conversation", "there is no such conversation; its id is an event's subject")
-        contact, reaches = found
-        here = [r.address for r in reaches if (r.channel, r.account) == (served.channel, served.name)]
+        return self._aim_at(found, task)
+
+    def _aim_at(self, talk: Talk, task: Task) -> Aim:
+        where = self._served.channel, self._served.name
+        here = [reach.address for reach in talk.reaches if (reach.channel, reach.account) == where]
         if not here:
             raise Refusal("wrong_account", "the conversation's contact is not reached from this account")
         if task.recipient is not None and task.recipient not in here:
             raise Refusal("wrong_address", "the address is not one of the conversation's contact")
-        return Aim(contact, task.conversation, task.recipient or here[-1])
+        return Aim(talk.contact, talk.conversation, task.recipient or here[-1])

@@ -26,6 +26,10 @@ class Lost(Exception):
     """Another process has the message now."""
 
 
+class Begun(Lost):
+    """The message was begun before; the ledger has how far it came."""
+
+
 class Owned:
     """One record, as this process last wrote it."""
 
@@ -55,7 +59,7 @@ class Owned:
         except Conflict:
             current = await surely(_present, self._ledger, self._tenant, self._message_id)
             if current.record != changed:  # else it is our own write, whose answer got lost
-                raise Lost from None
+                raise (Lost if self._revision else Begun) from None
             self._revision = current._revision
         self.record = changed
 

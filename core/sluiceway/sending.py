@@ -14,7 +14,7 @@ import time
 import msgspec
 import structlog
 
-from sluiceway_contracts import Error, Piece
+from sluiceway_contracts import TERMINAL, Error, Piece
 from sluiceway_contracts.values import now
 
 from . import metrics
@@ -86,18 +86,23 @@ class Sending:
         """Remember that it was refused: what is told as failed is never sent. What was begun stays as it is."""
         await surely(self._ledger.refuse, self._served.tenant, task.command, task.send.message_id, refusal)
 
-    async def send(self, task: Task, aim: Aim, contents: tuple[Content, ...], entry: Owned | None) -> None:
-        """Send it, or go on where an earlier process ended (`entry`, from `known`).
+    async def send(self, task: Task, aim: Aim, contents: tuple[Content, ...]) -> None:
+        """Send it. Returns when the ledger and the stream know the end.
 
-        Returns when the ledger and the stream know the end. Raises `Lost` where another process has the message now.
+        Raises `Begun` where it was begun before, `Lost` where another process has the message now.
         """
-        if entry is None:
-            record = self._draft(task, aim, len(contents))
-            entry = Owned(self._ledger, self._served.tenant, task.send.message_id, record, 0)
-        elif entry.record.state == "intent":
+        record = self._draft(task, aim, len(contents))
+        await self._finish(task, contents, Owned(self._ledger, self._served.tenant, task.send.message_id, record, 0))
+
+    async def resume(self, task: Task, contents: tuple[Content, ...], entry: Owned) -> None:
+        """Go on where an earlier process ended (`entry`, from `known`), as `send` does."""
+        if entry.record.state == "intent":
             await entry.wait_out(ANSWERED_BY)
             if entry.record.state == "intent":
                 await self._unknown(entry, Ambiguous("the process ended while the provider was asked"))
+        await self._finish(task, contents, entry)
+
+    async def _finish(self, task: Task, contents: tuple[Content, ...], entry: Owned) -> None:
         while entry.record.state != "done":
             await self._piece(task, contents[entry.record.at - 1], entry)
         await self._tell(task, entry.record)
@@ -211,7 +216,8 @@ class Sending:
     async def _tell(self, task: Task, record: MessageRecord) -> None:
         """What became of it. Doing it twice, after a crash, tells nothing twice."""
         outcome = record.overall
-        self._log.info("message.done", message=task.send.message_id, outcome=outcome, pieces=len(record.pieces))
+        tell = self._log.info if outcome in TERMINAL or outcome == "unknown" else self._log.debug
+        tell("message.done", message=task.send.message_id, outcome=outcome, pieces=len(record.pieces))
         metrics.count(metrics.commands, self._served.name, outcome).inc()
         if any(piece.external_id is not None for piece in record.pieces):
             await self._reports.sent(task, record)

@@ -195,7 +195,7 @@ async def test_an_acknowledgement_that_is_lost_raises_nothing(own_nats: NatsServ
     async with linked(nats_settings(own_nats)) as link:
         own_nats.kill()
         await until(lambda: not link.connected, "the loss is noticed")
-        await Delivery("x", b"", 1, "reply", link).ack()
+        await Delivery("x", b"", 1, False, "reply", link).ack()
 
 
 async def test_a_consumer_of_no_stream_is_refused(link: Link) -> None:

@@ -23,6 +23,7 @@ from sluiceway.continuity import (
     ConversationRecord,
     Place,
     Reach,
+    Talk,
 )
 from sluiceway.errors import ConfigError, Unavailable
 from sluiceway.identity import Identity
@@ -125,7 +126,8 @@ async def test_another_account_reaches_the_same_contact_and_is_remembered(link: 
     async with processes(link.settings, 2) as (one, other):
         first = await one.resolve()
         assert (await other.resolve(german)).conversation == first.conversation
-        assert await one.continuity.find("acme", first.conversation) == (first.contact, (ANN, german))
+        talk = await one.continuity.find("acme", first.conversation)
+        assert talk == Talk(first.contact, first.conversation, (ANN, german))
 
 
 @pytest.mark.usefixtures("layout")
@@ -136,7 +138,7 @@ async def test_accounts_that_are_met_at_once_are_all_remembered(link: Link) -> N
         (conversation,) = {place.conversation for place in places}
         found = await six[0].continuity.find("acme", conversation)
     assert found is not None
-    assert sorted(reach.account for reach in found[1]) == [reach.account for reach in reaches]
+    assert sorted(reach.account for reach in found.reaches) == [reach.account for reach in reaches]
 
 
 @pytest.mark.usefixtures("layout")

@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 from ..errors import SluicewayError, Unavailable
 from .inbox import RECONNECTED, Inbox
 from .link import Link
+from .position import position
 
 log = structlog.get_logger(__name__)
 
@@ -38,11 +39,16 @@ class ConsumerError(SluicewayError):
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """A message of a consumer. `epoch` tells under which pin it came: one of an older pin must not be acted upon."""
+    """A message of a consumer.
+
+    `epoch` tells under which pin it came: one of an older pin must not be acted upon. `again`: it was given to somebody
+    before; a server that crashed may have forgotten that.
+    """
 
     subject: str
     data: bytes
     epoch: int
+    again: bool
     _reply: str
     _link: Link
 
@@ -64,6 +70,7 @@ class Consumer:
         self._durable = durable
         self._subject = subject
         self._pin = ""
+        self._given = 0
 
     async def create(self) -> None:
         """Make the durable, or find it as it is. Raises `ConsumerError` or `Unavailable`."""
@@ -139,6 +146,8 @@ class Consumer:
         """From the ack floor again: another process, or the lost connection, may have had later messages in hand."""
         self.epoch += 1
         if self._pin:
+            info = await self._call(f"CONSUMER.INFO.{self._stream}.{self._durable}", b"")
+            self._given = int(info.get("delivered", {}).get("stream_seq", 0))
             await self._call(f"CONSUMER.RESET.{self._stream}.{self._durable}", b"")
             log.info("consumer.pinned", consumer=self._durable, epoch=self.epoch)
 
@@ -157,7 +166,8 @@ class Consumer:
                     return
                 elif message.reply:
                     left -= 1
-                    yield Delivery(message.subject, message.data, self.epoch, message.reply, self._link)
+                    again = position(message.reply).stream <= self._given
+                    yield Delivery(message.subject, message.data, self.epoch, again, message.reply, self._link)
                 else:
                     left = max(0, left - self._unserved(message))
 

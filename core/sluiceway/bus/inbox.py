@@ -20,7 +20,7 @@ class Inbox:
         self._queue: asyncio.Queue[Msg] = asyncio.Queue()
 
     async def __aenter__(self) -> Inbox:
-        self._unsubscribe = await self._link.subscribe(self.subject, self._queue.put)
+        self._unsubscribe = await self._link.receive(self.subject, self._queue.put_nowait)
         self._link.on_reconnect.append(self._reconnected)
         return self
 

@@ -139,6 +139,13 @@ class Link:
         except (OSError, nats.errors.Error) as error:
             raise Unavailable(f"NATS can't take it: {error.__class__.__name__}") from error
 
+    async def receive(self, subject: str, callback: Callable[[Msg], None]) -> Callable[[], Awaitable[None]]:
+        """Call `callback` with each message as it comes, from the reading loop: it must neither wait nor raise.
+
+        The function returned ends it.
+        """
+        return await self._client.receive(subject, callback)
+
     async def subscribe(
         self, subject: str, callback: Callable[[Msg], Awaitable[None]]
     ) -> Callable[[], Awaitable[None]]:

@@ -9,14 +9,14 @@ tries them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from ..errors import TooLarge, Unavailable
 
+VERSION = "NATS/1.0"
 SWEEP_S = 0.1
 MAX_IN_FLIGHT = 4096
 _NO_BREAKS = str.maketrans("\r\n", "  ")
@@ -28,8 +28,8 @@ class PipelinedClient(Client):
     def __init__(self, inbox: str) -> None:
         super().__init__()
         self._answers = f"{inbox}."
-        self._answers_sid = -1
-        self._waiting: dict[bytes, tuple[asyncio.Future[Msg], float]] = {}
+        self._receivers: dict[int, Callable[[Msg], None]] = {}
+        self._waiting: dict[str, tuple[asyncio.Future[Msg], float]] = {}
         self._number = 0
         self._permits = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._flush_scheduled = False
@@ -37,8 +37,18 @@ class PipelinedClient(Client):
 
     async def listen(self) -> None:
         """Subscribe to the answers; once, after connecting: a reconnect subscribes again by itself."""
-        subscription = await self.subscribe(f"{self._answers}*")
-        self._answers_sid = subscription._id
+        await self.receive(f"{self._answers}*", self._answered)
+
+    async def receive(self, subject: str, callback: Callable[[Msg], None]) -> Callable[[], Awaitable[None]]:
+        """Subscribe, without the queue and the task that nats-py has for it; the function returned unsubscribes."""
+        subscription = await self.subscribe(subject)
+        self._receivers[subscription._id] = callback
+
+        async def end() -> None:
+            self._receivers.pop(subscription._id, None)
+            await subscription.unsubscribe()
+
+        return end
 
     async def exchange(self, subject: str, payload: bytes, headers: Mapping[str, str] | None, timeout_s: float) -> Msg:
         """Publish with a reply subject and wait for the answer. Raises `Unavailable`."""
@@ -65,7 +75,7 @@ class PipelinedClient(Client):
         if not self.is_connected:
             raise Unavailable("the connection to NATS is down")
         self._number += 1
-        inbox = f"{self._answers}{self._number}".encode()
+        inbox = f"{self._answers}{self._number}"
         head = _head(headers)
         if (size := len(head) + len(payload)) > self.max_payload:
             raise TooLarge(f"the message has {size} bytes, this NATS takes {self.max_payload}")
@@ -73,7 +83,7 @@ class PipelinedClient(Client):
         future: asyncio.Future[Msg] = loop.create_future()
         self._waiting[inbox] = (future, loop.time() + timeout_s)
         try:
-            self._write(loop, _frame(subject.encode(), inbox, head, payload))
+            self._write(loop, _frame(subject.encode(), inbox.encode(), head, payload))
             return await future
         finally:
             self._waiting.pop(inbox, None)
@@ -104,21 +114,44 @@ class PipelinedClient(Client):
         if self._sweep_scheduled:
             loop.call_later(SWEEP_S, self._sweep, loop)
 
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
-        if sid != self._answers_sid:
-            await super()._process_msg(sid, subject, reply, data, headers)
-            return
-        waiting = self._waiting.get(bytes(subject))
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+        receiver = self._receivers.get(sid)
+        if receiver is None:
+            await super()._process_msg(sid, subject, reply, data, headers or b"")
+        else:
+            receiver(Msg(self, subject.decode(), reply.decode(), data, _headers(headers)))
+
+    def _answered(self, message: Msg) -> None:
+        waiting = self._waiting.get(message.subject)
         if waiting is not None and not waiting[0].done():
-            found: Any = await self._process_headers(headers) if headers else None
-            waiting[0].set_result(Msg(self, subject.decode(), data=bytes(data), headers=found))
+            waiting[0].set_result(message)
 
 
 def _head(headers: Mapping[str, str] | None) -> bytes:
     if not headers:
         return b""
     lines = "".join([f"{name}: {value.translate(_NO_BREAKS)}\r\n" for name, value in headers.items()])
-    return f"NATS/1.0\r\n{lines}\r\n".encode()
+    return f"{VERSION}\r\n{lines}\r\n".encode()
+
+
+def _headers(raw: bytes | None) -> dict[str, str] | None:
+    """Headers, and the status of a message that the server itself sends, as nats-py names it.
+
+    https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-4.md
+    """
+    if not raw:
+        return None
+    first, *lines = raw.decode(errors="replace").split("\r\n")
+    found = {}
+    if status := first.removeprefix(VERSION).strip():
+        found["Status"], _, description = status.partition(" ")
+        if description:
+            found["Description"] = description
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if colon:
+            found[name] = value.strip()
+    return found
 
 
 def _frame(subject: bytes, reply: bytes, head: bytes, payload: bytes) -> bytes:

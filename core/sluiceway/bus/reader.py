@@ -12,11 +12,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
-from nats.aio.msg import Msg
 
 from ..errors import SluicewayError, Unavailable
 from .inbox import RECONNECTED, Inbox
 from .link import Link
+from .position import position
 
 BATCH = 256
 PULL_EXPIRES_S = 5
@@ -101,11 +101,11 @@ class Reader:
             if message is None or message is RECONNECTED:
                 return
             if message.reply:
-                number, stored = _read(message)
-                if number != expected:
+                at = position(message.reply)
+                if at.consumer != expected:
                     return
                 expected, left = expected + 1, left - 1
-                yield stored
+                yield Stored(at.stream, message.subject, message.data, at.pending)
             elif (message.headers or {}).get("Status") in _WAITED:
                 left = 0
             else:
@@ -164,13 +164,3 @@ class _Message(msgspec.Struct):
     subject: str
     seq: int
     data: bytes = b""
-
-
-def _read(message: Msg) -> tuple[int, Stored]:
-    """The consumer's number of a message, and the message; both forms of `$JS.ACK` end alike but for a token.
-
-    https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-15.md
-    """
-    tokens = message.reply.split(".")
-    stream, consumer, pending = (5, 6, 8) if len(tokens) == 9 else (7, 8, 10)
-    return int(tokens[consumer]), Stored(int(tokens[stream]), message.subject, message.data, int(tokens[pending]))
