@@ -17,6 +17,7 @@ publish_seconds = Histogram(
 spool_records = Gauge("sluiceway_spool_records", "Deliveries on disk that wait for NATS")
 spool_bytes = Gauge("sluiceway_spool_bytes", "Bytes of the deliveries that wait for NATS")
 conversations_opened = Counter("sluiceway_conversations_opened", "Conversations opened", ["channel"])
+reply_tokens = Counter("sluiceway_reply_tokens", "Reply tokens read: valid, expired or forged", ["outcome"])
 commands = Counter("sluiceway_commands", "Commands by what became of them", ["account", "outcome"])
 provider_seconds = Histogram("sluiceway_provider_seconds", "A provider's answer to one request", ["account"])
 paused = Gauge("sluiceway_account_paused", "1 while an account's credentials are refused", ["account"])
