@@ -24,11 +24,12 @@ from . import plugins
 from .errors import ConfigError
 from .gateway import Account, Gateway, Secret, Settings
 from .places import file_fault, listen_fault, url_fault
-from .sections import Core, Http, Identity, Limits, Log, Nats, Probes, Section, Spool
+from .sections import Conversations, Core, Http, Identity, Limits, Log, Nats, Probes, Section, Spool
 
 __all__ = [
     "Config",
     "Connection",
+    "Conversations",
     "Core",
     "Http",
     "Identity",

@@ -25,6 +25,7 @@ from .inbound import Inbound
 from .ledger import Ledger, MessageRecord, Try
 from .parking import Parcel, Parking
 from .stream import EventStream
+from .windows import Windows
 from .wire import Request
 
 KEY = b"sluiceway dead letters"
@@ -163,13 +164,22 @@ async def _message_id(ledger: Bucket[MessageRecord], letter: DeadLetter, send: M
 class Replay:
     """Deliveries through their gateways once more, in this process, against the NATS of `link`."""
 
-    def __init__(self, link: Link, layout: Layout, prefix: str, key: Identity, accounts: Accounts, driver: Driver):
+    def __init__(
+        self,
+        link: Link,
+        layout: Layout,
+        prefix: str,
+        key: Identity,
+        accounts: Accounts,
+        driver: Driver,
+        windows: Windows,
+    ):
         self.stored: list[tuple[Event, bool]] = []
         """The events it came to, and whether each was on the stream already."""
         self._accounts = accounts
         stream = _Told(link, prefix, self.stored)
         self._parking = _Unforgiving(link, prefix, key, stream)
-        self._continuity = Continuity(link, layout.identity, key, stream)
+        self._continuity = Continuity(link, layout.identity, key, stream, windows)
         ledger = Ledger(link, layout.messages, key)
         facts = Facts(accounts, key, self._continuity, ledger, stream, self._parking)
         self._inbound = Inbound(accounts, driver, facts=facts)

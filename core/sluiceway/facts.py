@@ -14,7 +14,8 @@ from sluiceway_contracts.parts import complete, plain
 
 from . import metrics
 from .accounts import Accounts, Served
-from .continuity import Continuity, Place, Reach
+from .contacts import Reach
+from .continuity import Continuity, Place
 from .errors import Malformed, SluicewayError, Unavailable
 from .gateway import AnyFact, Consent, Receipt, Received, Unreadable
 from .identity import Identity

@@ -41,6 +41,7 @@ from .sending import Sending
 from .spool import Spool
 from .stream import EventStream
 from .unserved import Unserved
+from .windows import Windows
 from .wire import Request, Response
 
 log = structlog.get_logger(__name__)
@@ -159,8 +160,9 @@ class Service:
     async def _begin_serving(self) -> None:
         prefix, layout, link = self._core.nats.prefix, self._layout, self.link
         stream = EventStream(link, prefix)
-        continuity = Continuity(link, layout.identity, self._identity, stream)
+        continuity = Continuity(link, layout.identity, self._identity, stream, Windows(self._core.conversations))
         await continuity.check_key()
+        self._begin(continuity.directory.follow())
         ledger = Ledger(link, layout.messages, self._identity)
         register = Bucket(link, layout.accounts, Notice)
         failures = Failures(prefix, self._identity, stream)
