@@ -10,7 +10,7 @@ import datetime
 import enum
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any, ClassVar, Generic, TypeAlias
 
 from msgspec import Struct
@@ -129,10 +129,14 @@ class Fact(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="fac
 
 
 class Received(Fact, frozen=True, kw_only=True, tag="received"):
-    """A customer wrote. `sender` is an address URI. `echo` marks what we ourselves wrote elsewhere."""
+    """A customer wrote. `sender` is an address URI. `echo` marks what we ourselves wrote elsewhere.
+
+    `asserted` are addresses that the sender gave as theirs, unproven: they never join two people.
+    """
 
     sender: str
     parts: tuple[AnyPart, ...]
+    asserted: tuple[str, ...] = ()
     name: str | None = None
     lang: str | None = None
     reply_to: MessageRef | None = None
@@ -233,10 +237,15 @@ class Gateway(ABC, Generic[C, A]):
                 cls.settings_type = arguments[0]
                 cls.account_type = arguments[1] if len(arguments) > 1 else Account
 
-    def __init__(self, settings: C, hook_url: str = "") -> None:
-        """`hook_url` is the public address of the connection's hook, without a trailing slash."""
+    def __init__(self, settings: C, hook_url: str = "", accounts: Iterable[A] = ()) -> None:
+        """`hook_url` is the public address of the connection's hook, without a trailing slash.
+
+        `accounts` are the connection's; `self.accounts` has them by `identity`, for gateways whose accounts have
+        settings of their own. Where two have the same identity it has the last, and core refuses to start.
+        """
         self.settings = settings
         self.hook_url = hook_url
+        self.accounts: Mapping[str, A] = {self.identity(account): account for account in accounts}
 
     def identity(self, account: A) -> str:
         """How the provider writes this account in deliveries (`Fact.at`); the address without its scheme, usually."""
