@@ -43,12 +43,14 @@ class Nats(Section, frozen=True, kw_only=True):
 class Http(Section, frozen=True, kw_only=True):
     """`[http]`: where hooks listen (host:port), and the address under which providers reach them.
 
-    More than `max_connections` at once are answered 503.
+    More than `max_connections` at once are answered 503. `trusted_proxies` are the addresses or networks of your own
+    proxies, such as "10.0.0.0/8": what they add to X-Forwarded-For is believed, and nobody else's word.
     """
 
     listen: str = "127.0.0.1:8080"
     public_url: str | None = None
     max_connections: Annotated[int, Meta(ge=1)] = 4096
+    trusted_proxies: tuple[str, ...] = ()
 
     @property
     def base_url(self) -> str:

@@ -79,7 +79,8 @@ class Service:
         self._identity = Identity(core.identity.key.reveal().encode())
         self._layout = Layout(core.nats)
         self._hooks = self._make_hooks()
-        self.server = Server(core.http.listen, self._find, core.http.base_url, core.http.max_connections)
+        http = core.http
+        self.server = Server(http.listen, self._find, http.base_url, http.max_connections, http.trusted_proxies)
         self.probes = Server(core.probes.listen, paths(self._probe_routes()))
         settings, keys = core.spool, partial(senders, accounts)
         self._spool = Spool(Path(settings.path), settings.max_bytes, keys) if settings.path is not None else None
