@@ -203,7 +203,11 @@ class Replay:
 def _prove(accounts: Accounts, connection: str) -> str:
     """Let the connection's gateway take what is no longer signed: it was verified before it was put aside."""
     gateway = accounts.gateways[connection]
-    proven = type(f"Proven{type(gateway).__name__}", (type(gateway),), {"verify": lambda self, request: None})
+    proven = type(
+        f"Proven{type(gateway).__name__}",
+        (type(gateway),),
+        {"verify": lambda self, request: None, "limits": lambda self, request: ()},
+    )
     accounts.gateways[connection] = proven(gateway.settings, gateway.hook_url, gateway.accounts.values())
     return connection
 

@@ -87,10 +87,17 @@ class Fault(Struct, frozen=True):
 
 
 class Rate(Struct, frozen=True):
-    """At most so many messages a second, and so many at once after a pause."""
+    """At most so many a second, and so many at once after a pause."""
 
     per_second: float
     burst: int = 1
+
+
+class Limit(Struct, frozen=True):
+    """At most so many deliveries that share this key, such as a client's network; `rate` counts deliveries."""
+
+    key: str
+    rate: Rate
 
 
 class Retries(enum.StrEnum):
@@ -176,10 +183,14 @@ AnyFact: TypeAlias = Received | Receipt | Consent | Unreadable
 
 
 class Intake(Struct, frozen=True, kw_only=True):
-    """What a delivery came to: facts, in order, and the reply that the provider wants once they are stored."""
+    """What a delivery came to: facts, in order, and the reply that the provider wants once they are stored.
+
+    `discarded` says that it was understood and is not wanted, as spam is: that is counted.
+    """
 
     facts: tuple[AnyFact, ...] = ()
     reply: Response = Response()
+    discarded: bool = False
 
 
 A = TypeVar("A", bound=Account, default=Account)
@@ -291,6 +302,17 @@ class Webhook(ABC):
     @abstractmethod
     def receive(self, request: Request) -> Intake | Flow[Intake]:
         """Read a delivery that `verify` passed. Raises `Malformed`, which parks it with its raw bytes."""
+
+    def limits(self, request: Request) -> tuple[Limit, ...]:
+        """How often whoever sent this may; asked after `verify`, for deliveries that anybody can make.
+
+        Over the first that is used up, core answers 429 with Retry-After, and `receive` is not asked.
+        """
+        return ()
+
+    def answer_headers(self, request: Request) -> Mapping[str, str]:
+        """Headers, in lower case, of every answer to this request, core's own refusals too: what a browser needs."""
+        return {}
 
 
 class Sender(ABC):
