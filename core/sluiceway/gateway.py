@@ -11,7 +11,7 @@ import enum
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Mapping
-from typing import Any, ClassVar, Generic, TypeAlias
+from typing import Any, ClassVar, Generic, Literal, TypeAlias
 
 from msgspec import Struct
 from typing_extensions import TypeVar
@@ -24,6 +24,9 @@ from .units import Unit
 from .wire import Request, Response
 
 T = TypeVar("T")
+
+Assurance: TypeAlias = Literal["asserted", "channel", "verified"]
+Purpose: TypeAlias = Literal["address", "message-id", "link"]
 
 Flow: TypeAlias = Generator[Request, Response, T]
 """A conversation with a provider: it yields requests, is sent their responses, and returns its result.
@@ -135,15 +138,28 @@ class Fact(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="fac
     occurred_at: datetime.datetime | None = None
 
 
-class Received(Fact, frozen=True, kw_only=True, tag="received"):
-    """A customer wrote. `sender` is an address URI. `echo` marks what we ourselves wrote elsewhere.
+class ReplyToken(Struct, frozen=True):
+    """A text in which a reply token of ours may be. `purpose` is where it stood: address, message-id or link."""
 
-    `asserted` are addresses that the sender gave as theirs, unproven: they never join two people.
+    purpose: Purpose
+    text: str
+
+
+class Received(Fact, frozen=True, kw_only=True, tag="received"):
+    """A customer wrote. `sender` is an address URI.
+
+    `assurance` says how well it is proven: channel where the provider vouches for it, verified where the customer
+    proved it, asserted where anybody could have written it. `also` are further addresses of the sender that the same
+    proof covers: they belong to one person from now on. `asserted` are addresses that the sender gave as theirs,
+    unproven: they never join two people. `reply_tokens` may admit the message to the conversation that it answers.
     """
 
     sender: str
     parts: tuple[AnyPart, ...]
+    assurance: Assurance = "channel"
+    also: tuple[str, ...] = ()
     asserted: tuple[str, ...] = ()
+    reply_tokens: tuple[ReplyToken, ...] = ()
     name: str | None = None
     lang: str | None = None
     reply_to: MessageRef | None = None

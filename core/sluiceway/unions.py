@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from functools import partial
 
-from sluiceway_contracts import Party, uuid7
+from sluiceway_contracts import Party, addresses, uuid7
 from sluiceway_contracts.values import now
 
+from .accounts import Served
 from .bus.store import Conflict
 from .checks import Refusal
 from .contacts import ASSURANCE, AddressRecord, Change, ContactRecord, Known, closed, linked, unlinked
 from .continuity import Continuity
 from .directory import Person
+from .gateway import Received
 from .latest import Latest
 from .merges import Grounds, Other, joined, parted, redirected, restored, without
 
@@ -90,11 +92,26 @@ class Unions:
             change.tenant, change.contact, partial(parted, change, merge=merge, grounds=grounds)
         )
 
-    async def join(self, change: Change, known: Known) -> None:
-        """One authenticated message carries a second address too: it is the contact's, or both contacts are one.
+    async def hear(self, served: Served, contact: str, fact: Received) -> None:
+        """Take what a message says of its sender's other addresses: proven ones join, others are noted.
 
         Raises `Unavailable`.
         """
+        for address in fact.also if fact.assurance != "asserted" else ():
+            known = Known(addresses.normalise(address), fact.assurance, "same_message", now(), fact.key)
+            await self._join(Change(served.tenant, contact, known.since, served.channel, served.name), known)
+        await self._continuity.note(
+            served.tenant, contact, [addresses.normalise(address) for address in fact.asserted], served.channel
+        )
+
+    async def _join(self, change: Change, known: Known) -> None:
+        record = self._directory.known(change.tenant, change.contact)
+        if (
+            record is not None
+            and (before := record.knows(known.address)) is not None
+            and before.assurance != "asserted"
+        ):
+            return
         key = f"{change.tenant}.a.{self._continuity.token(known.address)}"
         try:
             await self._continuity.addresses.create(key, AddressRecord(change.contact))

@@ -23,6 +23,7 @@ from sluiceway import (
     Malformed,
     Rate,
     Received,
+    ReplyToken,
     Request,
     Response,
     Retries,
@@ -89,6 +90,7 @@ class Fields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     order: str = "order"
     page_url: str = "page_url"
     visitor: str = "visitor"
+    reply_token: str = "reply_token"  # noqa: S105  # a field's name
     submission_id: str = "submission_id"
     honeypot: str = ""
 
@@ -203,6 +205,7 @@ def _received(form: SiteForm, request: Request) -> Received | None:
     key = _key(form, request, submission_id, values)
     site, _, form_id = form.address.removeprefix("web:").partition("/")
     visitor = values.pop(names.visitor, "") if signed else ""
+    token = values.pop(names.reply_token, "")
     try:
         sender = addresses.build("web", site, visitor or key)
     except InvalidAddress as error:
@@ -222,7 +225,9 @@ def _received(form: SiteForm, request: Request) -> Received | None:
         key=key,
         sender=sender,
         parts=tuple(parts),
+        assurance="channel" if visitor else "asserted",
         asserted=asserted,
+        reply_tokens=(ReplyToken("link", token),) if token else (),
         name=name[:MAX_NAME] or None,
         ext={"signed": True} if signed else {},
     )
