@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
 import os
 import random
@@ -13,14 +14,14 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from .patience import PATIENCE_S, NeverCame
+
 PORTS = range(10_000, 30_000)
 """Below those that Linux gives to outgoing connections."""
-PATIENCE_S = 30
 END_S = 15
 SAMPLE_S = 0.25
 TENANT = "acme"
@@ -94,6 +95,13 @@ class Process:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def state(self) -> str:
+        """Whether it runs, and the end of what it printed."""
+        code = self._process.poll() if self._process is not None else None
+        printed = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
+        return f"{'runs' if code is None else f'ended with {code}'}; printed last: {printed[-1] if printed else '-'}"
+
+    @property
     def pid(self) -> int:
         return self._process.pid if self._process is not None else 0
 
@@ -149,9 +157,9 @@ class Server(Process):
         return f"nats://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        """Start it, and return when it lets clients in. Raises `TimeoutError`."""
+        """Start it, and return when it lets clients in. Raises `NeverCame`."""
         self.spawn()
-        await _until(lambda: _greeting(self.port) == self.name, self)
+        await _until(f"{self.name} lets clients in", lambda: _greeting(self.port) == self.name, self)
 
 
 class Gateway(Process):
@@ -168,15 +176,15 @@ class Gateway(Process):
         super().__init__(command, folder / "gateway.log", inherited | SECRETS)
 
     async def start(self) -> None:
-        """Start it, and return when it is ready. Raises `TimeoutError`."""
+        """Start it, and return when it is ready. Raises `NeverCame`."""
         self.spawn()
-        await _until(self.ready, self)
+        await _until("a gateway is ready", self.ready, self)
 
     def ready(self) -> bool:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.probes}/readyz", timeout=1) as response:
                 return bool(response.status == 200)
-        except (OSError, urllib.error.HTTPError):
+        except (OSError, http.client.HTTPException):
             return False
 
     def sent(self) -> float:
@@ -184,7 +192,7 @@ class Gateway(Process):
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.probes}/metrics", timeout=1) as response:
                 lines = response.read().decode().splitlines()
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return 0
         return sum(float(line.split()[-1]) for line in lines if line.startswith("sluiceway_commands_total"))
 
@@ -228,7 +236,7 @@ class World:
 async def world(
     folder: Path, lines: dict[str, tuple[str, str]], *, servers: int, replicas: int, store: Path | None, extra: str
 ) -> AsyncIterator[World]:
-    """Everything started; everything ended afterwards. `lines`: number and provider by name. Raises `TimeoutError`."""
+    """Everything started; everything ended afterwards. `lines`: number and provider by name. Raises `NeverCame`."""
     made = _servers(folder, servers, store)
     url = ",".join(server.url for server in made)
     config = CORE.format(url=url, replicas=servers, hooks="{hooks}", probes="{probes}", public=PUBLIC_URL) + extra
@@ -248,6 +256,7 @@ async def world(
         watching.cancel()
         for process in (*gateways, *made):
             process.kill()
+        await asyncio.wait([watching])
 
 
 def _servers(folder: Path, count: int, store: Path | None) -> list[Server]:
@@ -261,11 +270,12 @@ def _servers(folder: Path, count: int, store: Path | None) -> list[Server]:
     ]
 
 
-async def _until(condition: Callable[[], bool], process: Process) -> None:
-    deadline = time.monotonic() + PATIENCE_S
+async def _until(what: str, condition: Callable[[], bool], process: Process) -> None:
+    began = time.monotonic()
     while not await asyncio.to_thread(condition):
-        if time.monotonic() > deadline or not process.running:
-            raise TimeoutError(f"process {process.pid} did not get ready")
+        waited = time.monotonic() - began
+        if waited > PATIENCE_S or not process.running:
+            raise NeverCame(f"{what}: not so after {waited:.0f} s; the process {process.state}")
         await asyncio.sleep(0.05)
 
 
