@@ -33,6 +33,8 @@ ANSWER_S = 5
 PAUSE_S = 0.1
 PATIENCE_S = 60
 RECEIPT_S = 0.3
+AT_A_TIME = 3
+"""Commands to one recipient, on average: those that wait for each other show whether order is kept."""
 _sids = itertools.count(1)
 _texts = itertools.count(1)
 
@@ -191,7 +193,7 @@ class Customers:
 
 
 class Desk:
-    """An application that writes to customers on one line, one command after the other to each."""
+    """An application that writes to customers on one line, to each a few commands at once, then nothing for a while."""
 
     def __init__(self, line: str, connection: Client) -> None:
         self.sent: list[Sent] = []
@@ -208,7 +210,8 @@ class Desk:
             if stop.is_set():
                 return
             await self._send(recipient)
-            await asyncio.sleep(random.uniform(0, 2 * think_s))
+            if random.random() < 1 / AT_A_TIME:
+                await asyncio.sleep(random.uniform(0, 2 * AT_A_TIME * think_s))
 
     async def _send(self, recipient: str) -> None:
         body = f"Number {next(_texts)}"

@@ -74,15 +74,36 @@ def program(name: str) -> str:
     return found
 
 
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    while True:
-        port = random.choice(PORTS)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                return port
+class Ports:
+    """Ports of loopback that are ours for as long as we hold them, also while nobody listens there.
+
+    A socket that is bound and does not listen lets a server of ours listen, and no outgoing connection have the port.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[int, socket.socket] = {}
+
+    def __enter__(self) -> Ports:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for holder in self._held.values():
+            holder.close()
+
+    def take(self) -> int:
+        """One that nobody listens on."""
+        while True:
+            port = random.choice(PORTS)
+            holder = socket.socket()
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                if port not in self._held:
+                    holder.bind(("127.0.0.1", port))
+                    self._held[port] = holder
+                    return port
+            except OSError:
+                pass
+            holder.close()
 
 
 class Process:
@@ -165,9 +186,9 @@ class Server(Process):
 class Gateway(Process):
     """One replica: `sluiceway run sms`. `peak_mb` is the most memory that any of its processes had."""
 
-    def __init__(self, folder: Path, config: str) -> None:
+    def __init__(self, folder: Path, config: str, ports: Ports) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.hooks, self.probes = free_port(), free_port()
+        self.hooks, self.probes = ports.take(), ports.take()
         self.peak_mb = 0.0
         file = folder / "sluiceway.toml"
         file.write_text(config.replace("{hooks}", str(self.hooks)).replace("{probes}", str(self.probes)))
@@ -237,36 +258,50 @@ async def world(
     folder: Path, lines: dict[str, tuple[str, str]], *, servers: int, replicas: int, store: Path | None, extra: str
 ) -> AsyncIterator[World]:
     """Everything started; everything ended afterwards. `lines`: number and provider by name. Raises `NeverCame`."""
-    made = _servers(folder, servers, store)
+    with Ports() as ports:
+        whole = _made(folder, lines, ports, servers=servers, replicas=replicas, store=store, extra=extra)
+        watching = asyncio.create_task(whole.watch())
+        try:
+            await asyncio.gather(*(server.start() for server in whole.servers))
+            await asyncio.gather(*(gateway.start() for gateway in whole.gateways))
+            yield whole
+        finally:
+            watching.cancel()
+            for process in (*whole.gateways, *whole.servers):
+                process.kill()
+            await asyncio.wait([watching])
+
+
+def _made(
+    folder: Path,
+    lines: dict[str, tuple[str, str]],
+    ports: Ports,
+    *,
+    servers: int,
+    replicas: int,
+    store: Path | None,
+    extra: str,
+) -> World:
+    made = _servers(folder, servers, store, ports)
     url = ",".join(server.url for server in made)
     config = CORE.format(url=url, replicas=servers, hooks="{hooks}", probes="{probes}", public=PUBLIC_URL) + extra
     for name, (number, api) in lines.items():
         config += LINE.format(name=name, number=number, api=api, zeros="0" * 32, tenant=TENANT)
     gateways = [
-        Gateway(folder / f"gateway-{n}", config.replace("{folder}", str(folder / f"gateway-{n}")))
+        Gateway(folder / f"gateway-{n}", config.replace("{folder}", str(folder / f"gateway-{n}")), ports)
         for n in range(replicas)
     ]
-    whole = World(folder, made, gateways)
-    watching = asyncio.create_task(whole.watch())
-    try:
-        await asyncio.gather(*(server.start() for server in made))
-        await asyncio.gather(*(gateway.start() for gateway in gateways))
-        yield whole
-    finally:
-        watching.cancel()
-        for process in (*gateways, *made):
-            process.kill()
-        await asyncio.wait([watching])
+    return World(folder, made, gateways)
 
 
-def _servers(folder: Path, count: int, store: Path | None) -> list[Server]:
+def _servers(folder: Path, count: int, store: Path | None, ports: Ports) -> list[Server]:
     if count == 1:
-        return [Server(folder / "nats", "nats", free_port(), store)]
-    ports = [free_port() for _ in range(count)]
-    routes = ", ".join(f'"nats-route://127.0.0.1:{port}"' for port in ports)
+        return [Server(folder / "nats", "nats", ports.take(), store)]
+    clustered = [ports.take() for _ in range(count)]
+    routes = ", ".join(f'"nats-route://127.0.0.1:{port}"' for port in clustered)
     return [
-        Server(folder / f"nats-{n}", f"nats-{n}", free_port(), cluster=CLUSTER.format(port=port, routes=routes))
-        for n, port in enumerate(ports)
+        Server(folder / f"nats-{n}", f"nats-{n}", ports.take(), cluster=CLUSTER.format(port=port, routes=routes))
+        for n, port in enumerate(clustered)
     ]
 
 
