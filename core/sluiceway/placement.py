@@ -40,6 +40,9 @@ class Placement:
             place = await self.continuity.resolve(served.tenant, reach, "inbound", fact.assurance)
         if (fact.also or fact.asserted) and not place.guest:
             await self.unions.hear(served, place.contact, fact)
+        if fact.also and not place.guest:  # it may be another contact's conversation now
+            now_at = await self.continuity.speak(served.tenant, place.contact, reach, "inbound")
+            return now_at._replace(is_new=now_at.is_new or place.is_new)
         return place
 
     def _admitted(self, tenant: str, texts: tuple[ReplyToken, ...]) -> str | None:

@@ -5,6 +5,8 @@ Each may be done again after a crash, and is then finished, not doubled. Knows n
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from functools import partial
 
 from sluiceway_contracts import Party, addresses, uuid7
@@ -13,12 +15,17 @@ from sluiceway_contracts.values import now
 from .accounts import Served
 from .bus.store import Conflict
 from .checks import Refusal
-from .contacts import ASSURANCE, AddressRecord, Change, ContactRecord, Known, closed, linked, unlinked
+from .contacts import ASSURANCE, AddressRecord, Change, ContactRecord, Known, closed, linked, reopened, unlinked
 from .continuity import Continuity
 from .directory import Person
 from .gateway import Received
 from .latest import Latest
 from .merges import Grounds, Other, joined, parted, redirected, restored, without
+
+Step = Callable[[ContactRecord], ContactRecord]
+
+CROSSING_S = 1.0
+"""Until every process knows that a conversation has ended, and what it was about to publish is on the stream."""
 
 
 class Unions:
@@ -118,7 +125,9 @@ class Unions:
         except Conflict as conflict:
             owner = conflict.found.value.contact if conflict.found is not None else change.contact
             if await self._directory.find(change.tenant, owner) is not None:
-                await self.merge(change, owner, uuid7(), Grounds(known.method, known.evidence))
+                older, younger = sorted((change.contact, owner))  # whoever does it, does the same
+                grounds = Grounds(known.method, known.evidence)
+                await self.merge(change._replace(contact=older), younger, uuid7(), grounds)
                 return
         await self._directory.change(change.tenant, change.contact, partial(linked, change, known=known))
 
@@ -129,9 +138,18 @@ class Unions:
             raise Refusal("unknown_conversation", "there is no such conversation; its id is an event's subject")
         if talk.conversation == conversation:
             change = change._replace(contact=talk.contact)
-            await self._directory.change(
-                change.tenant, talk.contact, lambda record: _closed(change, record, conversation, reason)
-            )
+            await self.end(change, conversation, partial(_closed, change, conversation=conversation, reason=reason))
+
+    async def end(self, change: Change, conversation: str, step: Step) -> ContactRecord:
+        """Take a step that may end a conversation; what the customer writes at that moment opens it again."""
+        before = await self._latest.sequence(change.tenant, conversation)
+        record, _ = await self._directory.change(change.tenant, change.contact, step)
+        if record.conversation == conversation and record.closed_at is not None:
+            await asyncio.sleep(CROSSING_S)
+            if await self._latest.sequence(change.tenant, conversation) > before:
+                again = partial(_reopened, change._replace(at=now()), conversation=conversation)
+                record, _ = await self._directory.change(change.tenant, change.contact, again)
+        return record
 
     async def _present(self, tenant: str, contact: str) -> Person:
         person = await self._directory.find(tenant, contact)
@@ -146,5 +164,10 @@ class Unions:
         return theirs > ours
 
 
-def _closed(change: Change, record: ContactRecord, conversation: str, reason: str) -> ContactRecord:
+def _closed(change: Change, record: ContactRecord, *, conversation: str, reason: str) -> ContactRecord:
     return closed(change, record, reason, now()) if record.conversation == conversation else record
+
+
+def _reopened(change: Change, record: ContactRecord, *, conversation: str) -> ContactRecord:
+    ended = record.conversation == conversation and record.closed_at is not None and record.merged_into is None
+    return reopened(change, record, "inbound") if ended else record
