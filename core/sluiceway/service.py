@@ -21,6 +21,7 @@ from .bus.streams import Layout, StreamsError, ensure
 from .caps import Caps, Quota, Quotas
 from .config import Core
 from .continuity import Continuity
+from .dispatch import Dispatch, Shared
 from .errors import ConfigError, SluicewayError, Unavailable
 from .facts import Facts
 from .failures import Failures
@@ -40,7 +41,6 @@ from .schedule import Schedule
 from .sending import Sending
 from .spool import Spool
 from .stream import EventStream
-from .unserved import Unserved
 from .wire import Request, Response
 
 log = structlog.get_logger(__name__)
@@ -66,22 +66,24 @@ class Hook:
 
 
 class Service:
-    """The gateways of some accounts, against one NATS."""
+    """The gateways of some accounts, the dispatcher, or both, against one NATS."""
 
-    def __init__(self, core: Core, accounts: Accounts) -> None:
+    def __init__(self, core: Core, accounts: Accounts, *, gateways: bool = True, dispatches: bool = True) -> None:
         if core.identity.key is None:
             raise ConfigError("configuration", "identity.key", "is missing; make one: openssl rand -hex 32")
         self.accounts = accounts
         self.link = Link(core.nats, "sluiceway")
         self.fatal: ConfigError | None = None
         self._core = core
+        self._gateways = gateways
+        self._dispatches = dispatches
         self._identity = Identity(core.identity.key.reveal().encode())
         self._layout = Layout(core.nats)
         self._hooks = self._make_hooks()
         self.server = Server(core.http.listen, self._find, core.http.base_url, core.http.max_connections)
         self.probes = Server(core.probes.listen, paths(self._probe_routes()))
-        settings, keys = core.spool, partial(senders, accounts)
-        self._spool = Spool(Path(settings.path), settings.max_bytes, keys) if settings.path is not None else None
+        path, keys = core.spool.path if gateways else None, partial(senders, accounts)
+        self._spool = Spool(Path(path), core.spool.max_bytes, keys) if path is not None else None
         self._serving = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -110,7 +112,8 @@ class Service:
         self.inbound = Inbound(self.accounts, self._client, self._spool)
         try:
             await self.probes.start()
-            await self.server.start()
+            if self._gateways:
+                await self.server.start()
         except OSError:
             await self.stop()
             raise
@@ -154,47 +157,66 @@ class Service:
         gc.collect()
         gc.freeze()  # what was made until now stays: the collector need not look at it again
         gc.set_threshold(GC_THRESHOLD, 20, 100)
-        log.info("service.ready", hooks=self.server.listen, accounts=len(list(self.accounts)))
+        hooks = self.server.listen if self._gateways else None
+        log.info("service.ready", hooks=hooks, accounts=len(list(self.accounts)), dispatches=self._dispatches)
 
     async def _begin_serving(self) -> None:
-        prefix, layout, link = self._core.nats.prefix, self._layout, self.link
-        stream = EventStream(link, prefix)
-        continuity = Continuity(link, layout.identity, self._identity, stream)
-        await continuity.check_key()
-        ledger = Ledger(link, layout.messages, self._identity)
-        register = Bucket(link, layout.accounts, Notice)
-        failures = Failures(prefix, self._identity, stream)
-        parking = Parking(link, prefix, self._identity, stream)
-        limits = self._core.limits
-        quotas = Quotas(Bucket(link, layout.messages, Quota), limits.per_tenant_hour)
+        shared = self._shared()
+        await shared.continuity.check_key()
         senders = [served for served in self.accounts if isinstance(served.gateway, Sender)]
         consumers = {served: await self._consumer(served) for served in senders}
-        watcher = Consumer(link, layout.commands, "unserved", f"{prefix}.v1.*.commands.>")
-        await watcher.create()
-        await self.accounts.announce(register)
-        self._begin(self._announce_again(register))
-        self.inbound.facts = Facts(self.accounts, self._identity, continuity, ledger, stream, parking)
+        dispatch = Dispatch(shared) if self._dispatches else None
+        if dispatch is not None:
+            await dispatch.create()
+        await self.accounts.announce(shared.register)
+        self._begin(self._announce_again(shared.register))
+        parking = Parking(self.link, shared.prefix, self._identity, shared.stream)
+        self.inbound.facts = Facts(
+            self.accounts, self._identity, shared.continuity, shared.ledger, shared.stream, parking
+        )
         self._serving = True
         if self._spool is not None:
             self._begin(self._spool.drain(self.inbound.store))
-        self._begin(Unserved(watcher, prefix, register, ledger, failures).run())
+        for work in dispatch.work() if dispatch is not None else ():
+            self._begin(work)
+        quotas = Quotas(Bucket(self.link, self._layout.messages, Quota), self._core.limits.per_tenant_hour)
         for served, consumer in consumers.items():
-            reports = Reports(served, self._identity, ledger, stream)
-            health = Health(served, self.accounts.notice(served), register, stream)
-            await health.recall()
-            sending = Sending(served, ledger, reports, parking, self._client, health)
-            sender = AccountSender(
-                served,
-                consumer,
-                prefix,
-                continuity=continuity,
-                sending=sending,
-                failures=failures,
-                schedule=Schedule(link, prefix),
-                latest=Latest(link, layout.events, prefix),
-                caps=Caps(served, limits, quotas, ledger),
-            )
-            self._begin(sender.run())
+            await self._serve(served, consumer, shared, parking, quotas)
+
+    def _shared(self) -> Shared:
+        prefix, layout, link, identity = self._core.nats.prefix, self._layout, self.link, self._identity
+        stream = EventStream(link, prefix)
+        return Shared(
+            link=link,
+            prefix=prefix,
+            layout=layout,
+            identity=identity,
+            stream=stream,
+            continuity=Continuity(link, layout.identity, identity, stream),
+            ledger=Ledger(link, layout.messages, identity),
+            register=Bucket(link, layout.accounts, Notice),
+            failures=Failures(prefix, identity, stream),
+        )
+
+    async def _serve(
+        self, served: Served, consumer: Consumer, shared: Shared, parking: Parking, quotas: Quotas
+    ) -> None:
+        """Begin to send from an account."""
+        reports = Reports(served, self._identity, shared.ledger, shared.stream)
+        health = Health(served, self.accounts.notice(served), shared.register, shared.stream)
+        await health.recall()
+        sender = AccountSender(
+            served,
+            consumer,
+            shared.prefix,
+            continuity=shared.continuity,
+            sending=Sending(served, shared.ledger, reports, parking, self._client, health),
+            failures=shared.failures,
+            schedule=Schedule(self.link, shared.prefix),
+            latest=Latest(self.link, self._layout.events, shared.prefix),
+            caps=Caps(served, self._core.limits, quotas, shared.ledger),
+        )
+        self._begin(sender.run())
 
     async def _announce_again(self, register: Bucket[Notice]) -> None:
         """The register forgets who is silent for a day."""

@@ -63,8 +63,10 @@ class Unserved:
 
     async def _refusal(self, subject: subjects.CommandSubject) -> Refusal | None:
         """Why nobody carries it out; None where somebody does."""
-        if subjects.ANY in (subject.channel, subject.account):
-            return Refusal("no_dispatcher", "nothing here chooses accounts; name channel and account in the subject")
+        if subject.account == subjects.ANY:  # the dispatcher's
+            return None
+        if subject.channel == subjects.ANY:
+            return Refusal("no_channel", f"name the channel of the account {subject.account} in the subject")
         key = f"{subject.tenant}.{subject.channel}.{subject.account}"
         if time.monotonic() - self._seen.get(key, float("-inf")) < REMEMBERED_S:
             return None

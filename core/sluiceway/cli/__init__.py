@@ -12,7 +12,7 @@ from ..errors import SluicewayError
 
 COMMANDS = {
     "up": ("up", "Everything in one process, with a NATS of its own."),
-    "run": ("run", "The gateways of some channels, against your NATS."),
+    "run": ("run", "Gateways by channel, and the dispatcher."),
     "tail": ("tail", "The stream, readable, live."),
     "send": ("send", "Send a message to an address."),
     "reply": ("reply", "Answer in a conversation."),
