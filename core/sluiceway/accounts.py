@@ -40,6 +40,7 @@ class Notice(Struct, frozen=True, kw_only=True):
     gateway: str
     address: str
     capabilities: Capabilities
+    schemes: tuple[str, ...] = ()
     sends: bool = True
     health: str = "healthy"
 
@@ -95,6 +96,7 @@ class Accounts:
             gateway=self.connections[served.connection].gateway,
             address=served.account.address,
             capabilities=served.gateway.capabilities,
+            schemes=served.gateway.schemes,
             sends=isinstance(served.gateway, Sender),
         )
 

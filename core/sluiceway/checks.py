@@ -18,6 +18,7 @@ from .errors import SluicewayError
 EXPIRES_AFTER = datetime.timedelta(hours=72)
 MAX_COMMAND_BYTES = 1 << 18
 """What is said of a command holds its content twice, and must fit into one message of NATS, 1 MiB by default."""
+MAX_ATTEMPTS = 100
 LATEST = datetime.timedelta(days=6)
 """The furthest `not_before`: the stream keeps commands for seven days."""
 
@@ -54,6 +55,10 @@ class Task(Struct, frozen=True, kw_only=True):
     def lane(self) -> str:
         """Tasks of one lane are carried out in order."""
         return self.conversation or self.recipient or ""
+
+    @property
+    def attempt(self) -> int:
+        return self.send.attempt or 1
 
     @property
     def is_early(self) -> bool:
@@ -116,6 +121,8 @@ def _task(delivery: Delivery, subject: subjects.CommandSubject, served: Served, 
 
 def check(send: MessageSend) -> None:
     """What holds on every channel. Raises `Refusal`."""
+    if not 1 <= (send.attempt or 1) <= MAX_ATTEMPTS:
+        raise Refusal("invalid", "attempt is the dispatcher's; leave it out")
     if not is_uuid(send.message_id):
         raise Refusal("invalid", "message_id must be a UUID in lower case, a UUIDv7 best")
     if not says_something(send.parts):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sluiceway_contracts import Event, MessageReceived, subjects
+from sluiceway_contracts import Event, MessageReceived, Undecodable, subjects
 
 from .bus.link import Link
 from .errors import Unavailable
@@ -18,12 +18,22 @@ class Latest:
 
     async def inbound(self, tenant: str, contact: str) -> str | None:
         """The id of the contact's last message, on whatever channel; None where there is none. Raises `Unavailable`."""
-        subject = f"{self._start}.{tenant}.events.message.received.*.{contact}.*"
+        event = await self.event(tenant, contact)
+        return event.data.message.id if event is not None and isinstance(event.data, MessageReceived) else None
+
+    async def event(self, tenant: str, contact: str, *, channel: str = "*", conversation: str = "*") -> Event | None:
+        """The contact's last message, on this channel or in this conversation; None where there is none.
+
+        Raises `Unavailable`.
+        """
+        subject = f"{self._start}.{tenant}.events.message.received.{channel}.{contact}.{conversation}"
         found = await self._link.request(f"{self._call}.{subject}")  # so that permissions can tell tenants apart
         status = (found.headers or {}).get("Status")
         if status == "404":
             return None
         if status is not None:
             raise Unavailable(f"the stream of events can't be read: {status}")
-        data = Event.decode(found.data).data
-        return data.message.id if isinstance(data, MessageReceived) else None
+        try:
+            return Event.decode(found.data)
+        except Undecodable:
+            return None
