@@ -25,8 +25,9 @@ from .dispatch import Dispatch, Shared
 from .errors import ConfigError, SluicewayError, Unavailable
 from .facts import Facts
 from .failures import Failures
-from .gateway import Sender, Webhook
+from .gateway import Sender
 from .health import Health
+from .hooks import Hooks
 from .http.client import Client
 from .http.server import Page, Route, Server, paths
 from .identity import Identity
@@ -48,21 +49,6 @@ log = structlog.get_logger(__name__)
 CONNECT_PAUSE_S = 1.0
 ANNOUNCE_S = 3600
 GC_THRESHOLD = 20_000
-HOOKS = "/hooks/"
-
-
-class Hook:
-    """A route to the connections that share one hook."""
-
-    def __init__(self, service: Service, connections: list[str]) -> None:
-        gateways = [service.accounts.gateways[name] for name in connections]
-        self.methods = frozenset[str]().union(*(g.methods for g in gateways if isinstance(g, Webhook)))
-        self.max_body_bytes = max(gateway.max_body_bytes for gateway in gateways)
-        self._service = service
-        self._connections = connections
-
-    async def answer(self, request: Request) -> Response:
-        return await self._service.inbound.deliver(self._connections, request)
 
 
 class Service:
@@ -79,8 +65,8 @@ class Service:
         self._dispatches = dispatches
         self._identity = Identity(core.identity.key.reveal().encode())
         self._layout = Layout(core.nats)
-        self._hooks = self._make_hooks()
-        self.server = Server(core.http.listen, self._find, core.http.base_url, core.http.max_connections)
+        hooks = Hooks(accounts, self._deliver)
+        self.server = Server(core.http.listen, hooks.find, core.http.base_url, core.http.max_connections)
         self.probes = Server(core.probes.listen, paths(self._probe_routes()))
         path, keys = core.spool.path if gateways else None, partial(senders, accounts)
         self._spool = Spool(Path(path), core.spool.max_bytes, keys) if path is not None else None
@@ -242,19 +228,8 @@ class Service:
             log.critical("service.broken", error=repr(error), exc_info=error)
             self.link.closed.set()
 
-    def _make_hooks(self) -> dict[str, Hook]:
-        shared: dict[str, list[str]] = {}
-        for name, connection in self.accounts.connections.items():
-            if isinstance(self.accounts.gateways[name], Webhook):
-                shared.setdefault(connection.hook, []).append(name)
-        return {hook: Hook(self, names) for hook, names in shared.items()}
-
-    def _find(self, path: str) -> tuple[Route, str] | None:
-        if not path.startswith(HOOKS):
-            return None
-        name, _, subpath = path.removeprefix(HOOKS).partition("/")
-        hook = self._hooks.get(name)
-        return (hook, subpath) if hook is not None else None
+    async def _deliver(self, connections: list[str], request: Request) -> Response:
+        return await self.inbound.deliver(connections, request)
 
     def _probe_routes(self) -> dict[str, Route]:
         return {"/healthz": Page(self._health), "/readyz": Page(self._readiness), "/metrics": Page(self._metrics)}
