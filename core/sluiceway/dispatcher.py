@@ -6,6 +6,7 @@ what has none is refused by name.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
@@ -24,6 +25,8 @@ from .patience import pause
 log = structlog.get_logger(__name__)
 
 DRAIN_S = 5
+AT_ONCE = 200
+"""More would wait for NATS in vain: each asks it several things."""
 NAME = "dispatcher"
 
 Handler = Callable[[Command, Delivery], Awaitable[None]]
@@ -54,6 +57,7 @@ class Dispatcher:
         self._prefix = prefix
         self._handlers = handlers
         self._failures = failures
+        self._at_once = asyncio.Semaphore(AT_ONCE)
         self._epoch = 0
         self._in_hand: set[int] = set()
         self._lanes: Lanes[Job] = Lanes(self._carry_out)
@@ -99,7 +103,8 @@ class Dispatcher:
         command, delivery = job.command, job.delivery
         while delivery.epoch == self._consumer.epoch:  # else another process dispatches, or it comes again
             try:
-                await job.handler(command, delivery)
+                async with self._at_once:
+                    await job.handler(command, delivery)
             except Unavailable as error:
                 await pause(error)
                 continue

@@ -73,7 +73,7 @@ class Unserved:
         if subject.account == subjects.ANY:  # the dispatcher's
             return None
         if subject.channel == subjects.ANY:
-            return Refusal("no_channel", f"name the channel of the account {subject.account} in the subject")
+            return Refusal("unknown_account", f"name the channel of the account {subject.account} in the subject, too")
         key = f"{subject.tenant}.{subject.channel}.{subject.account}"
         if time.monotonic() - self._seen.get(key, float("-inf")) < REMEMBERED_S:
             return None

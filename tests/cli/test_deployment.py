@@ -5,11 +5,12 @@ import signal
 from contextlib import ExitStack
 from typing import Any
 
-from .conftest import WAIT_S, Cli, Deployment, lines_of, received
+from .conftest import WAIT_S, Cli, Deployment, free_port, lines_of, received
 
 CUSTOMER = "+447700900456"
 NEVER_REACHED = "tel:+15005553003"
 REFUSED = "tel:+15005550001"
+ALONE = '[probes]\nlisten = "127.0.0.1:{port}"\n[identity]\nkey = "env:IDENTITY_KEY"\n'
 NOBODY = "019c22f1-0000-7625-af24-35aeedc2728d"
 
 
@@ -128,6 +129,21 @@ def test_where_nobody_dispatches_a_question_says_so_at_once(cli: Cli) -> None:
     done = cli.run("can-send", str(event.subject))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "sluiceway: nobody answers; start `sluiceway up` or `sluiceway run dispatcher`\n"
+
+
+def test_a_dispatcher_alone_needs_no_connections_and_answers_for_a_gateway_that_it_does_not_run(
+    deployment: Deployment, processes: ExitStack
+) -> None:
+    alone = Cli(deployment.cli.folder / "alone", deployment.cli.environment, processes)
+    alone.folder.mkdir()
+    alone.write("sluiceway.toml", ALONE.format(port=free_port()))
+    dispatcher = alone.start("run", "dispatcher")
+    lines = lines_of(dispatcher)
+    assert any(line == "dispatcher commands that name no account\n" for line in lines)
+    deployment.cli.run("simulate", "sms", "--from", CUSTOMER, "Two of you?")
+    assert deployment.cli.run("reply", conversation_of(deployment, "Two of you?"), "Yes.").returncode == 0
+    dispatcher.send_signal(signal.SIGTERM)
+    assert dispatcher.wait(WAIT_S) == 0
 
 
 def test_a_reply_may_name_the_channel(deployment: Deployment) -> None:

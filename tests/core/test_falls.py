@@ -11,7 +11,18 @@ import pytest
 from sluiceway.bus.store import Bucket
 from sluiceway.consents import ConsentRecord, Consents
 from sluiceway.testing.nats import NatsServer
-from sluiceway_contracts import Command, ConsentChanged, Event, MessageSend, MessageStatus, Party, Piece, Text, uuid7
+from sluiceway_contracts import (
+    Command,
+    CommandFailed,
+    ConsentChanged,
+    Event,
+    MessageSend,
+    MessageStatus,
+    Party,
+    Piece,
+    Text,
+    uuid7,
+)
 
 from .conftest import until
 from .twochannels import TwoChannels, two_channels
@@ -41,6 +52,16 @@ async def test_an_attempt_for_an_account_that_nobody_serves_is_told_as_rejected_
     assert told.data.pieces[0].error is not None
     assert told.data.pieces[0].error.code == "unknown_account"
     assert await rig.events("command.failed") == []
+
+
+async def test_an_account_without_its_channel_fails_by_name(rig: TwoChannels) -> None:
+    data = MessageSend(message_id=uuid7(), author=Party(role="agent"), parts=(Text(text="Hello"),))
+    command = Command(tenant="acme", account="uk-sms", data=data)
+    await rig.link.publish(command.nats_subject(rig.core.nats.prefix), command.encode(), command.headers())
+    failed = (await rig.failure()).data
+    assert isinstance(failed, CommandFailed)
+    assert failed.error.code == "unknown_account"
+    assert "name the channel" in failed.error.message
 
 
 async def test_failures_of_messages_that_fall_nowhere_and_garbage_bring_no_command_again(rig: TwoChannels) -> None:
