@@ -12,6 +12,16 @@ from .addresses import (
     Address,
     InvalidAddress,
 )
+from .asks import (
+    ASKS,
+    Answer,
+    Ask,
+    CanSend,
+    CanSendAnswer,
+    ClosedWay,
+    OpenWay,
+    Question,
+)
 from .commands import (
     COMMANDS,
     CallCancel,
@@ -124,6 +134,7 @@ from .values import (
 )
 
 __all__ = [
+    "ASKS",
     "COMMANDS",
     "CONTENT_TYPE",
     "EVENTS",
@@ -134,7 +145,9 @@ __all__ = [
     "AccountUnknown",
     "Address",
     "AddressUri",
+    "Answer",
     "AnyPart",
+    "Ask",
     "Call",
     "CallCancel",
     "CallEnded",
@@ -145,8 +158,11 @@ __all__ = [
     "CallRequested",
     "CallTranscript",
     "CallUpdated",
+    "CanSend",
+    "CanSendAnswer",
     "Choice",
     "Choices",
+    "ClosedWay",
     "Command",
     "CommandData",
     "CommandFailed",
@@ -201,11 +217,13 @@ __all__ = [
     "MessageSent",
     "MessageStatus",
     "Notice",
+    "OpenWay",
     "Option",
     "Part",
     "Party",
     "Piece",
     "Price",
+    "Question",
     "Rating",
     "Referral",
     "Template",

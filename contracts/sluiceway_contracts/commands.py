@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from .messages import MessageRef, Party, Visibility
 from .parts import AnyPart
-from .values import AddressUri, Base, Channel, Id, Time, Timed
+from .values import AddressUri, Base, Channel, Id, Milliseconds, Time, Timed
 
 
 class CommandData(Base, frozen=True, kw_only=True):
@@ -26,8 +26,12 @@ class MessageSend(CommandData, Timed, frozen=True, kw_only=True):
     `message_id` becomes the id of the message and is the idempotency key: the same one is never sent twice. Not sent by
     `expires_at` (default: 72 h after the command) it is not sent at all. `not_before` is at most 6 d ahead. With
     `if_last_inbound`, it is refused where the customer has written something newer than that message.
-    `overrides` replaces, by channel, what a channel should be given instead; like `fallback_channels` it is refused, as
-    `unsupported`, by who can't do it. `subject` is shown where the channel has subjects.
+    `subject` is shown where the channel has subjects.
+
+    The dispatcher alone knows the rest, so that such a command names no account. `overrides` has, by channel, the
+    `parts` and the `subject` that this channel is given instead. Where an attempt failed, or was not delivered within
+    `fallback_after_ms` (1 s to 6 d), it is superseded by one on the next of `fallback_channels` that is open. `attempt`
+    is the dispatcher's: it numbers them in what it hands to the gateways.
     """
 
     type: ClassVar[str] = "sluiceway.message.send"
@@ -43,8 +47,10 @@ class MessageSend(CommandData, Timed, frozen=True, kw_only=True):
     expires_at: Time | None = None
     not_before: Time | None = None
     fallback_channels: tuple[Channel, ...] = ()
+    fallback_after_ms: Milliseconds = 300_000
     overrides: Mapping[str, Mapping[str, Any]] = {}
     if_last_inbound: Id | None = None
+    attempt: int | None = None
 
 
 class MessageEdit(CommandData, frozen=True, kw_only=True):

@@ -65,10 +65,14 @@ class MessageReceived(EventData, frozen=True, kw_only=True):
 
 
 class MessageSent(EventData, frozen=True, kw_only=True):
-    """The provider took a message of ours; `sluiceway.message.status` tells what becomes of it."""
+    """The provider took a message of ours; `sluiceway.message.status` tells what becomes of it.
+
+    With `fallback_channels` a message may be sent more than once, each time as another `attempt`.
+    """
 
     type: ClassVar[str] = "sluiceway.message.sent"
     message: Message
+    attempt: int = 1
 
 
 class Piece(Base, frozen=True, kw_only=True):
@@ -86,7 +90,8 @@ class MessageStatus(EventData, Timed, frozen=True, kw_only=True):
     """What became of a message of ours.
 
     `status` is what the provider has just told of one piece, `overall` the lowest of all pieces; any failed piece makes
-    it failed, and `pieces` tells what arrived. `segments` are those that the provider bills.
+    it failed, and `pieces` tells what arrived. `segments` are those that the provider bills. An `attempt` that is
+    superseded was given up for the next one, on another channel: should it arrive after all, nothing tells it.
     """
 
     type: ClassVar[str] = "sluiceway.message.status"

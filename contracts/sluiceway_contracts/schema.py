@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from .asks import ASKS
 from .commands import COMMANDS, CommandData
 from .envelope import Envelope
 from .events import EVENTS, EventData
@@ -57,11 +58,12 @@ def json_schema(type: str | None = None) -> Schema:
 
 
 def definitions(prefix: str) -> dict[str, Schema]:
-    """Every structure by its name, and the envelope of every event and command by its type.
+    """Every structure by its name, those of questions too, and the envelope of every event and command by its type.
 
     References are `prefix` and the name: "#/$defs/" in JSON Schema, "#/components/schemas/" in AsyncAPI.
     """
-    _, found = msgspec.json.schema_components([Envelope, *_DATA.values()], ref_template=prefix + "{name}")
+    asked = [struct for ask in ASKS.values() for struct in ask]
+    _, found = msgspec.json.schema_components([Envelope, *_DATA.values(), *asked], ref_template=prefix + "{name}")
     defs: dict[str, Schema] = {name: _tidy(schema, prefix) for name, schema in found.items()}
     defs["AnyPart"] = {
         "description": "A part of a message's content. Other types of parts are valid too: show their fallback.",

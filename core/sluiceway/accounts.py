@@ -104,6 +104,11 @@ class Accounts:
         )
 
 
+def none(config: Config) -> Accounts:
+    """No accounts at all."""
+    return Accounts({}, {}, config.core.http.base_url, config.file)
+
+
 def of(config: Config, channels: Iterable[str] = ()) -> Accounts:
     """The accounts of these channels, or of all. Raises `ConfigError`."""
     connections = config.connections()

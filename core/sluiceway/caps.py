@@ -122,13 +122,13 @@ class Caps:
         self._recipients = Recent(clock)
         self._messages = Recent(clock)
 
-    async def admit(self, message_id: str, recipient: str) -> None:
+    async def admit(self, message_id: str, recipient: str, attempt: int = 1) -> None:
         """Return if it may be sent, and count it, once. Raises `Refusal` or `Unavailable`.
 
         What was begun before is finished, whatever the caps say now: a piece of it may have gone out.
         """
         why = self._destination(recipient) or (await self._number(message_id, recipient) if self._counts else None)
-        if why is not None and await self._ledger.get(self._tenant, message_id) is None:
+        if why is not None and await self._ledger.get(self._tenant, message_id, attempt) is None:
             raise why
 
     def _destination(self, recipient: str) -> Refusal | None:

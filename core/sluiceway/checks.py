@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from msgspec import Struct
 
 from sluiceway_contracts import Command, MessageSend, Undecodable, UnknownCommand, addresses, is_uuid, now, subjects
+from sluiceway_contracts.parts import AnyPart
 
 from .accounts import Served
 from .bus.consumer import Delivery
@@ -16,6 +18,7 @@ from .errors import SluicewayError
 EXPIRES_AFTER = datetime.timedelta(hours=72)
 MAX_COMMAND_BYTES = 1 << 18
 """What is said of a command holds its content twice, and must fit into one message of NATS, 1 MiB by default."""
+MAX_ATTEMPTS = 100
 LATEST = datetime.timedelta(days=6)
 """The furthest `not_before`: the stream keeps commands for seven days."""
 
@@ -54,18 +57,40 @@ class Task(Struct, frozen=True, kw_only=True):
         return self.conversation or self.recipient or ""
 
     @property
+    def attempt(self) -> int:
+        return self.send.attempt or 1
+
+    @property
     def is_early(self) -> bool:
         return self.send.not_before is not None and self.send.not_before > now()
 
 
-def read(delivery: Delivery, subject: subjects.CommandSubject, served: Served) -> Task:
-    """The task that a command for this account comes to. Raises `Refusal`."""
+def decode(delivery: Delivery, subject: subjects.CommandSubject) -> Command:
+    """A command that its subject does not contradict. Raises `Refusal`."""
     if len(delivery.data) > MAX_COMMAND_BYTES:
         raise Refusal("too_large", f"the command has more than {MAX_COMMAND_BYTES} bytes; send media by reference")
     try:
         command = Command.decode(delivery.data)
     except Undecodable as error:
         raise Refusal("undecodable", str(error), error.id, error.type) from error
+    why = None
+    if command.tenant != subject.tenant:
+        why = Refusal("wrong_tenant", "the envelope names another tenant than the subject; publish it on its own")
+    elif command.type != subject.type:
+        why = Refusal("wrong_type", f"the envelope says {command.type}, the subject {subject.type}")
+    elif not _agree(subject, command):
+        why = Refusal("wrong_account", "the envelope names another channel or account than the subject")
+    elif isinstance(command.data, UnknownCommand):
+        why = Refusal("unknown_type", f"there is no command {command.type} in version 1 of the contract")
+    if why is not None:
+        why.command_id, why.command_type = command.id, command.type
+        raise why
+    return command
+
+
+def read(delivery: Delivery, subject: subjects.CommandSubject, served: Served) -> Task:
+    """The task that a command for this account comes to. Raises `Refusal`."""
+    command = decode(delivery, subject)
     try:
         return _task(delivery, subject, served, command)
     except Refusal as refusal:
@@ -74,44 +99,58 @@ def read(delivery: Delivery, subject: subjects.CommandSubject, served: Served) -
 
 
 def _task(delivery: Delivery, subject: subjects.CommandSubject, served: Served, command: Command) -> Task:
-    if command.tenant != subject.tenant:
-        raise Refusal("wrong_tenant", "the envelope names another tenant than the subject; publish it on its own")
-    if (command.channel or served.channel, command.account or served.name) != (served.channel, served.name):
-        raise Refusal("wrong_account", "the envelope names another channel or account than the subject")
-    if command.type != subject.type:
-        raise Refusal("wrong_type", f"the envelope says {command.type}, the subject {subject.type}")
-    if isinstance(command.data, UnknownCommand):
-        raise Refusal("unknown_type", f"there is no command {command.type} in version 1 of the contract")
     if not isinstance(command.data, MessageSend):
         raise Refusal("unsupported", f"the channel {served.channel} can't do {command.type}")
     send = command.data
-    if not is_uuid(send.message_id):
-        raise Refusal("invalid", "message_id must be a UUID in lower case, a UUIDv7 best")
-    if not any(part.plain().strip() or part.__struct_config__.tag == "media" for part in send.parts):
-        raise Refusal("empty_message", "the message has no content; give it a text or media part")
-    conversation = _conversation(subject, command, send)
+    check(send)
+    conversation = conversation_of(subject, command, send)
     recipient = _recipient(send, served)
     if send.fallback_channels or served.channel in send.overrides:
-        raise Refusal("unsupported", "this version knows neither fallback_channels nor overrides; leave them out")
-    if send.not_before is not None and send.not_before > now() + LATEST:
-        raise Refusal("too_early", f"not_before is more than {LATEST.days} days ahead; send the command later")
+        raise Refusal("unsupported", "fallback_channels and overrides are the dispatcher's: publish it to any.any")
     if conversation is None and recipient is None:
         raise Refusal("no_recipient", "give conversation_id, or one address in to")
-    try:
-        expires_at = send.expires_at or (send.not_before or command.time) + EXPIRES_AFTER
-    except OverflowError as error:
-        raise Refusal("invalid", "the command's time is beyond the calendar") from error
     return Task(
         delivery=delivery,
         command=command,
         send=send,
         conversation=conversation,
         recipient=recipient,
-        expires_at=expires_at,
+        expires_at=expiry(command, send),
     )
 
 
-def _conversation(subject: subjects.CommandSubject, command: Command, send: MessageSend) -> str | None:
+def check(send: MessageSend) -> None:
+    """What holds on every channel. Raises `Refusal`."""
+    if not 1 <= (send.attempt or 1) <= MAX_ATTEMPTS:
+        raise Refusal("invalid", "attempt is the dispatcher's; leave it out")
+    if not is_uuid(send.message_id):
+        raise Refusal("invalid", "message_id must be a UUID in lower case, a UUIDv7 best")
+    if not says_something(send.parts):
+        raise Refusal("empty_message", "the message has no content; give it a text or media part")
+    if send.not_before is not None and send.not_before > now() + LATEST:
+        raise Refusal("too_early", f"not_before is more than {LATEST.days} days ahead; send the command later")
+
+
+def says_something(parts: Iterable[AnyPart]) -> bool:
+    return any(part.plain().strip() or part.__struct_config__.tag == "media" for part in parts)
+
+
+def expiry(command: Command, send: MessageSend) -> datetime.datetime:
+    """When it is too late to send it. Raises `Refusal`."""
+    try:
+        return send.expires_at or (send.not_before or command.time) + EXPIRES_AFTER
+    except OverflowError as error:
+        raise Refusal("invalid", "the command's time is beyond the calendar") from error
+
+
+def _agree(subject: subjects.CommandSubject, command: Command) -> bool:
+    """Whether the envelope names what the subject does, or leaves it to the subject, or the subject to it."""
+    pairs = ((subject.channel, command.channel), (subject.account, command.account))
+    return all(said is None or there in (said, subjects.ANY) for there, said in pairs)
+
+
+def conversation_of(subject: subjects.CommandSubject, command: Command, send: MessageSend) -> str | None:
+    """The conversation that subject, envelope and data agree on. Raises `Refusal`."""
     named = {name for name in (subject.conversation, command.subject, send.conversation_id) if name is not None}
     if len(named) > 1:
         raise Refusal("wrong_conversation", "subject, envelope and conversation_id name different conversations")

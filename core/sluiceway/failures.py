@@ -11,7 +11,9 @@ from sluiceway_contracts import CommandFailed, Error, Event, subjects
 from .bus.consumer import Delivery
 from .checks import Refusal
 from .identity import Identity
+from .ledger import MessageRecord
 from .patience import surely
+from .reports import status_event
 from .stream import EventStream
 
 log = structlog.get_logger(__name__)
@@ -38,6 +40,14 @@ class Failures:
             code=refusal.code,
         )
         await surely(self._stream.publish, self._event(subject, delivery.data, refusal))
+
+    async def tell_attempt(self, tenant: str, message_id: str, record: MessageRecord) -> None:
+        """Publish that one attempt was refused: the command has not failed while there are other channels."""
+        piece = record.pieces[0]
+        code = piece.error.code if piece.error else piece.status
+        log.warning("attempt.refused", account=record.account, message=message_id, attempt=record.attempt, code=code)
+        event = status_event(tenant, message_id, record, piece, None, self._identity)
+        await surely(self._stream.publish, event)
 
     def _event(self, subject: subjects.CommandSubject, raw: bytes, refusal: Refusal) -> Event:
         command_id = (refusal.command_id or "")[:MAX_NAME_CHARS] or None

@@ -9,30 +9,26 @@ from __future__ import annotations
 import datetime
 import hashlib
 
-from sluiceway_contracts import CONTENT_TYPE, Command, ConversationClose, subjects, uuid7
+from sluiceway_contracts import Command, ConversationClose
 from sluiceway_contracts.values import now
 
-from .bus.link import Link, Refused
 from .checks import LATEST
 from .contacts import Change, ContactRecord, closed
-from .errors import Unavailable
 from .placement import Placement
-from .windows import Windows
+from .schedule import Schedule
 
 IDLE = "idle"
 """The reason of a command, and of `conversation.closed`."""
-GRACE = datetime.timedelta(seconds=1)
 
 
 class Idle:
     """The end of conversations of all tenants."""
 
-    def __init__(self, link: Link, prefix: str, placement: Placement, windows: Windows) -> None:
-        self._link = link
-        self._prefix = prefix
+    def __init__(self, schedule: Schedule, placement: Placement) -> None:
+        self._schedules = schedule
         self._continuity = placement.continuity
         self._unions = placement.unions
-        self._windows = windows
+        self._windows = placement.windows
 
     async def watch(self, tenant: str, conversation: str, channel: str, since: datetime.datetime) -> None:
         """Have a conversation looked at when its idle window ends; asked twice, it is once. Raises `Unavailable`."""
@@ -57,25 +53,12 @@ class Idle:
             await self.watch(tenant, conversation, record.channel, record.seen_at)
 
     async def _schedule(self, tenant: str, conversation: str, due: datetime.datetime) -> None:
-        moment = (due + GRACE).strftime("%Y-%m-%dT%H:%M:%SZ")
-        token = hashlib.sha256(f"{conversation}:{moment}".encode()).hexdigest()[:32]
-        start = f"{self._prefix}.{subjects.VERSION}.{tenant}"
         command = Command(
-            id=uuid7(),
             tenant=tenant,
             source=f"/{tenant}/apps/sluiceway",
             subject=conversation,
             actorrole="system",
             data=ConversationClose(conversation_id=conversation, reason=IDLE),
         )
-        target = command.nats_subject(self._prefix).removeprefix(f"{start}.commands.")
-        headers = {
-            "Nats-Msg-Id": f"{tenant}:{token}:{IDLE}",
-            "Nats-Schedule": f"@at {moment}",
-            "Nats-Schedule-Target": f"{start}.due.{target}",
-            "content-type": CONTENT_TYPE,
-        }
-        try:
-            await self._link.publish(f"{start}.scheduled.{token}", command.encode(), headers)
-        except Refused as error:
-            raise Unavailable(f"the stream of waiting commands refuses: {error}") from error
+        token = hashlib.sha256(f"{IDLE}:{conversation}:{due:%Y%m%d%H%M%S}".encode()).hexdigest()[:32]
+        await self._schedules.give(command, due, token)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sluiceway_contracts import Event, MessageReceived, subjects
+from sluiceway_contracts import Event, MessageReceived, Undecodable, subjects
 
 from .bus.link import Link
 from .bus.reader import Stored
@@ -19,9 +19,19 @@ class Latest:
 
     async def inbound(self, tenant: str, contact: str) -> str | None:
         """The id of the contact's last message, on whatever channel; None where there is none. Raises `Unavailable`."""
-        found = await self._last(f"{self._start}.{tenant}.events.message.received.*.{contact}.*")
-        data = Event.decode(found.data).data if found is not None else None
-        return data.message.id if isinstance(data, MessageReceived) else None
+        event = await self.event(tenant, contact)
+        return event.data.message.id if event is not None and isinstance(event.data, MessageReceived) else None
+
+    async def event(self, tenant: str, contact: str, *, channel: str = "*", conversation: str = "*") -> Event | None:
+        """The contact's last message, or anybody's (`*`), on this channel or in this conversation; None: there is none.
+
+        Raises `Unavailable`.
+        """
+        found = await self._last(f"{self._start}.{tenant}.events.message.received.{channel}.{contact}.{conversation}")
+        try:
+            return Event.decode(found.data) if found is not None else None
+        except Undecodable:
+            return None
 
     async def sequence(self, tenant: str, conversation: str) -> int:
         """Where in the stream the customer wrote last in a conversation; 0 where nobody did. Raises `Unavailable`."""

@@ -7,14 +7,14 @@ it. A receipt may overtake the answer to its own send: it waits under the provid
 from __future__ import annotations
 
 import datetime
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
 
-from sluiceway_contracts import STATUS_ORDER, TERMINAL, Command, Error, Piece, Price
-from sluiceway_contracts.values import Time, now
+from sluiceway_contracts import Command, Error, MessageSend, Piece, Price
 
+from .attempts import ARRIVED, MessageRecord, Try, rises
 from .bus.link import Link
 from .bus.store import Bucket, Conflict, Entry
 from .checks import Refusal
@@ -22,55 +22,9 @@ from .errors import Unavailable
 from .gateway import Receipt
 from .identity import Identity
 
-T = TypeVar("T", bound=Struct)
+__all__ = ["ARRIVED", "Applied", "ExternalRecord", "Ledger", "MessageRecord", "Try", "WaitingReceipt", "rises"]
+
 TRIES = 10
-HISTORY = 20
-"""How many tries a record remembers."""
-
-
-class Try(Struct, frozen=True, omit_defaults=True):
-    """One try of a piece that came to nothing. `code` is a word of the contract's `Error`."""
-
-    at: Time
-    piece: int
-    code: str
-
-
-class MessageRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`<tenant>.m.<message>`.
-
-    `state` is refused where nothing is sent, intent while the provider is asked to take piece number `at`, waiting
-    while it is to be asked, and done after the last. `tries` counts those of that piece, `since` is the time of the
-    last change. `tried` counts all tries that came to nothing, `history` has the last of them.
-    """
-
-    state: str
-    since: Time | None = None
-    at: int = 1
-    tries: int = 1
-    command_id: str
-    channel: str
-    account: str
-    contact: str
-    conversation: str
-    pieces: tuple[Piece, ...]
-    attempt: int = 1
-    tried: int = 0
-    history: tuple[Try, ...] = ()
-    segments: int | None = None
-    price: Price | None = None
-
-    def after(self, code: str) -> MessageRecord:
-        """The record after one more try of this piece that came to nothing."""
-        history = (*self.history, Try(now(), self.at, code))[-HISTORY:]
-        return msgspec.structs.replace(self, tried=self.tried + 1, history=history)
-
-    @property
-    def overall(self) -> str:
-        """The lowest status of all pieces; failed where any piece has failed."""
-        statuses = [piece.status for piece in self.pieces]
-        ended = next((status for status in statuses if status in TERMINAL), None)
-        return ended or min(statuses, key=lambda status: STATUS_ORDER.get(status, 0))
 
 
 class WaitingReceipt(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -85,10 +39,14 @@ class WaitingReceipt(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ExternalRecord(Struct, frozen=True, omit_defaults=True):
-    """`<tenant>.x.<external key>`: which message and piece the provider's id names, or receipts that came too early."""
+    """`<tenant>.x.<external key>`: which message's attempt and piece the provider's id names.
+
+    Or receipts that came too early.
+    """
 
     message: str | None = None
     piece: int = 1
+    attempt: int = 1
     waiting: tuple[WaitingReceipt, ...] = ()
 
 
@@ -109,46 +67,69 @@ class Ledger:
         self._messages = Bucket(link, bucket, MessageRecord)
         self._externals = Bucket(link, bucket, ExternalRecord)
 
-    async def get(self, tenant: str, message_id: str) -> Entry[MessageRecord] | None:
-        """A message's record. Raises `Unavailable`."""
-        return await self._messages.get(f"{tenant}.m.{message_id}")
+    async def get(self, tenant: str, message_id: str, attempt: int = 1) -> Entry[MessageRecord] | None:
+        """The record of an attempt to send a message. Raises `Unavailable`."""
+        return await self._messages.get(_key(tenant, message_id, attempt))
 
     async def begin(self, tenant: str, message_id: str, record: MessageRecord) -> int:
         """Write the intent to send and return its revision. Raises `Conflict` where there is a record already."""
-        return await self._messages.create(f"{tenant}.m.{message_id}", record)
+        return await self._messages.create(_key(tenant, message_id, record.attempt), record)
 
-    async def refuse(self, tenant: str, command: Command, message_id: str, refusal: Refusal) -> bool:
+    async def refuse(self, tenant: str, command: Command, send: MessageSend, refusal: Refusal) -> MessageRecord | None:
         """Write that a command was refused, and will be by whoever reads it again.
 
-        Returns whether the ledger says so: False where the message was begun, or is another command's.
+        Returns the record that says so; None where the message was begun, or is another command's.
         """
-        error = Error(code=refusal.code, message=str(refusal))
+        message_id, error = send.message_id, Error(code=refusal.code, message=str(refusal))
         record = MessageRecord(
             state="refused",
             command_id=command.id,
             channel=command.channel or "",
             account=command.account or "",
-            contact="",
-            conversation="",
+            contact=command.contactid or "",
+            conversation=command.subject or "",
             pieces=(Piece(index=1, of=1, status="rejected", error=error),),
+            attempt=send.attempt or 1,
         )
         try:
             await self.begin(tenant, message_id, record)
         except Conflict:
-            found = await self.get(tenant, message_id)
-            return found is not None and (found.value.state, found.value.command_id) == ("refused", command.id)
-        return True
+            found = await self.get(tenant, message_id, record.attempt)
+            same = found is not None and (found.value.state, found.value.command_id) == ("refused", command.id)
+            return found.value if found is not None and same else None
+        return record
+
+    async def supersede(self, tenant: str, message_id: str, fresh: MessageRecord) -> MessageRecord:
+        """Give an attempt up: what of it has not arrived, or failed, is superseded, and never sent from now on.
+
+        `fresh` is its record where it was not begun. Returns the record as it then is: one that was delivered
+        meanwhile stays so. Raises `Unavailable`.
+        """
+        for _ in range(TRIES):
+            entry = await self.get(tenant, message_id, fresh.attempt)
+            record = entry.value if entry is not None else fresh
+            given_up = record.given_up
+            if given_up == record and entry is not None:
+                return record
+            try:
+                await self._messages.update(
+                    _key(tenant, message_id, fresh.attempt), given_up, entry.revision if entry is not None else 0
+                )
+            except Conflict:
+                continue
+            return given_up
+        raise Unavailable("the ledger's record of a message keeps changing")
 
     async def write(self, tenant: str, message_id: str, record: MessageRecord, revision: int) -> int:
         """Replace a record. Raises `Conflict`."""
-        return await self._messages.update(f"{tenant}.m.{message_id}", record, revision)
+        return await self._messages.update(_key(tenant, message_id, record.attempt), record, revision)
 
     async def claim(
-        self, tenant: str, account: str, external_id: str, message_id: str, piece: int
+        self, tenant: str, account: str, external_id: str, message_id: str, piece: int, attempt: int = 1
     ) -> tuple[WaitingReceipt, ...]:
         """Say whose the provider's id is, and take the receipts that came before. Raises `Unavailable`."""
         key = self._external(tenant, account, external_id)
-        mine = ExternalRecord(message=message_id, piece=piece)
+        mine = ExternalRecord(message=message_id, piece=piece, attempt=attempt)
         for _ in range(TRIES):
             try:
                 await self._externals.create(key, mine)
@@ -159,7 +140,7 @@ class Ledger:
                 if found.value.message is not None:
                     return found.value.waiting
                 try:  # they stay in the record: should this process die now, they are told by the next
-                    claimed = ExternalRecord(message=message_id, piece=piece, waiting=found.value.waiting)
+                    claimed = msgspec.structs.replace(mine, waiting=found.value.waiting)
                     await self._externals.update(key, claimed, found.revision)
                 except Conflict:
                     continue
@@ -176,7 +157,8 @@ class Ledger:
         for _ in range(TRIES):
             found = await self._externals.get(key)
             if found is not None and found.value.message is not None:
-                return await self.raise_status(tenant, found.value.message, found.value.piece, receipt)
+                names = found.value
+                return await self.raise_status(tenant, found.value.message, names.piece, receipt, names.attempt)
             waiting = found.value.waiting if found is not None else ()
             if all(other.key != receipt.key for other in waiting):
                 waiting = (*waiting, _waiting(receipt))
@@ -188,14 +170,14 @@ class Ledger:
         raise Unavailable("the ledger's record of a receipt keeps changing")
 
     async def raise_status(
-        self, tenant: str, message_id: str, index: int, receipt: Receipt | WaitingReceipt
+        self, tenant: str, message_id: str, index: int, receipt: Receipt | WaitingReceipt, attempt: int = 1
     ) -> Applied:
         """Raise the status of one piece. Raises `Unavailable`, also where the message can't be read.
 
         It was written before anybody could name it: who reads nothing asked a replica that is behind.
         """
         for _ in range(TRIES):
-            entry = await self.get(tenant, message_id)
+            entry = await self.get(tenant, message_id, attempt)
             if entry is None:
                 raise Unavailable("the ledger's record of a message can't be read yet; a replica is behind")
             record = entry.value
@@ -218,13 +200,8 @@ class Ledger:
         return f"{tenant}.x.{self._identity.external_key(account, external_id)}"
 
 
-def rises(old: str, new: str) -> bool:
-    """Whether a piece with status `old` may take `new`: statuses only rise, and little follows an end."""
-    if old in TERMINAL:
-        return False
-    if old in ("delivered", "read"):
-        return new in ("bounced", "complained") or (old, new) == ("delivered", "read")
-    return new in TERMINAL or STATUS_ORDER.get(new, -1) > STATUS_ORDER.get(old, -1)
+def _key(tenant: str, message_id: str, attempt: int) -> str:
+    return f"{tenant}.m.{message_id}" if attempt == 1 else f"{tenant}.m.{message_id}.{attempt}"
 
 
 def _waiting(receipt: Receipt) -> WaitingReceipt:

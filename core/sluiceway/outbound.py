@@ -125,7 +125,7 @@ class AccountSender:
     async def _do(self, task: Task, again: bool) -> None:
         """`again`: it may have been begun. What was begun is finished, whatever the customer has written since."""
         if task.is_early:
-            await surely(self._schedule.put, task, task.send.not_before or now())
+            await surely(self._schedule.put, task.delivery, task.command, task.send.not_before or now())
             return
         contents = render(task.send.parts, self._served.gateway.capabilities)
         entry = await self._sending.known(task) if again else None
@@ -143,17 +143,21 @@ class AccountSender:
     async def _judge(self, task: Task) -> Aim:
         """Whom it goes to, if it may. Raises `Refusal`."""
         if task.conversation is None:  # before a conversation is opened for it
-            await surely(self._caps.admit, task.send.message_id, task.recipient or "")
+            await surely(self._caps.admit, task.send.message_id, task.recipient or "", task.attempt)
         aim = await surely(self._aim, task)
         if task.conversation is not None:
-            await surely(self._caps.admit, task.send.message_id, aim.address)
+            await surely(self._caps.admit, task.send.message_id, aim.address, task.attempt)
         await surely(self._refuse_stale, task, aim)
         return aim
 
     async def _refuse_task(self, task: Task, code: str, why: str) -> None:
         refusal = Refusal(code, why, task.command.id, task.command.type)
-        await self._sending.refuse(task, refusal)
-        await self._refuse(task.delivery, refusal)
+        refused = await self._sending.refuse(task, refusal)
+        if refused is not None and task.send.attempt is not None:
+            await self._failures.tell_attempt(self._served.tenant, task.send.message_id, refused)
+            await task.delivery.ack()
+        else:
+            await self._refuse(task.delivery, refusal)
 
     async def _refuse(self, delivery: Delivery, refusal: Refusal) -> None:
         metrics.count(metrics.commands, self._served.name, refusal.code).inc()

@@ -41,9 +41,9 @@ class Owned:
         self._revision = revision
 
     @classmethod
-    async def find(cls, ledger: Ledger, tenant: str, message_id: str) -> Owned | None:
-        """What the ledger has of a message; None where it was never begun."""
-        found = await surely(ledger.get, tenant, message_id)
+    async def find(cls, ledger: Ledger, tenant: str, message_id: str, attempt: int) -> Owned | None:
+        """What the ledger has of a message's attempt; None where it was never begun."""
+        found = await surely(ledger.get, tenant, message_id, attempt)
         return cls(ledger, tenant, message_id, found.value, found.revision) if found is not None else None
 
     @property
@@ -57,7 +57,7 @@ class Owned:
         try:
             self._revision = await surely(self._ledger.write, self._tenant, self._message_id, changed, self._revision)
         except Conflict:
-            current = await surely(_present, self._ledger, self._tenant, self._message_id)
+            current = await self._current()
             if current.record != changed:  # else it is our own write, whose answer got lost
                 raise (Lost if self._revision else Begun) from None
             self._revision = current._revision
@@ -82,22 +82,32 @@ class Owned:
             if left_s <= 0:
                 return
             await asyncio.sleep(min(left_s, LOOK_S))
-            current = await surely(_present, self._ledger, self._tenant, self._message_id)
+            current = await self._current()
             self.record, self._revision = current.record, current._revision
 
+    async def _current(self) -> Owned:
+        return await surely(_present, self._ledger, self._tenant, self._message_id, self.record.attempt)
+
     async def _amend(self, pieces: list[Piece]) -> None:
+        known = {piece.index: piece for piece in pieces if piece.external_id is not None}
         while True:
-            current = await surely(_present, self._ledger, self._tenant, self._message_id)
-            known = {piece.index: piece for piece in pieces if piece.external_id is not None}
-            amended = tuple(
-                known.get(piece.index, piece) if piece.external_id is None else piece for piece in current.record.pieces
-            )
+            current = await self._current()
+            amended = tuple(_amended(piece, known.get(piece.index)) for piece in current.record.pieces)
             changed = msgspec.structs.replace(current.record, pieces=amended)
             try:
                 await surely(self._ledger.write, self._tenant, self._message_id, changed, current._revision)
                 return
             except Conflict:
                 continue
+
+
+def _amended(piece: Piece, told: Piece | None) -> Piece:
+    """What the provider said of a piece, in what another process has made of it: superseded, it stays so."""
+    if told is None or piece.external_id is not None:
+        return piece
+    if piece.status == "superseded":
+        return msgspec.structs.replace(piece, external_id=told.external_id)
+    return told
 
 
 def _settled(record: MessageRecord, pieces: list[Piece]) -> dict[str, object]:
@@ -109,8 +119,8 @@ def _settled(record: MessageRecord, pieces: list[Piece]) -> dict[str, object]:
     return {"pieces": every, "state": "done"}
 
 
-async def _present(ledger: Ledger, tenant: str, message_id: str) -> Owned:
-    found = await ledger.get(tenant, message_id)
+async def _present(ledger: Ledger, tenant: str, message_id: str, attempt: int) -> Owned:
+    found = await ledger.get(tenant, message_id, attempt)
     if found is None:
         raise Unavailable("the ledger's record was written and can't be read yet; a replica is behind")
     return Owned(ledger, tenant, message_id, found.value, found.revision)

@@ -23,5 +23,10 @@ async def surely(work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwa
         try:
             return await work(*args, **kwargs)
         except Unavailable as error:
-            log.warning("nats.waited_for", why=str(error))
-            await asyncio.sleep(PAUSE_S)
+            await pause(error)
+
+
+async def pause(error: Unavailable) -> None:
+    """Wait a moment before the next try, and say why."""
+    log.warning("nats.waited_for", why=str(error))
+    await asyncio.sleep(PAUSE_S)

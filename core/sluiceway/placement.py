@@ -25,7 +25,8 @@ class Placement:
 
     def __init__(self, core: Core, secret: bytes, link: Link, layout: Layout, stream: EventStream) -> None:
         self.latest = Latest(link, layout.events, core.nats.prefix)
-        self.continuity = Continuity(link, layout.identity, Identity(secret), stream, Windows(core.conversations))
+        self.windows = Windows(core.conversations)
+        self.continuity = Continuity(link, layout.identity, Identity(secret), stream, self.windows)
         self.unions = Unions(self.continuity, self.latest)
         self._tokens = Tokens([secret])
 

@@ -41,20 +41,21 @@ class Reports:
             occurred_at=now(),
             reply_to=send.reply_to,
         )
-        await self._publish(record, send.message_id, MessageSent(message=message))
+        key = send.message_id if record.attempt == 1 else f"{send.message_id}:{record.attempt}"
+        await self._publish(record, key, MessageSent(message=message, attempt=record.attempt))
         for piece in taken:
-            await self._early_receipts(send.message_id, piece)
+            await self._early_receipts(send.message_id, record.attempt, piece)
 
     async def status(self, task: Task, record: MessageRecord, piece: Piece) -> None:
         """`message.status` of a piece, as the record has it."""
         event = status_event(self._served.tenant, task.send.message_id, record, piece, None, self._identity)
         await surely(self._stream.publish, event)
 
-    async def _early_receipts(self, message_id: str, piece: Piece) -> None:
-        tenant, account = self._served.tenant, self._served.name
-        waiting = await surely(self._ledger.claim, tenant, account, piece.external_id or "", message_id, piece.index)
+    async def _early_receipts(self, message_id: str, attempt: int, piece: Piece) -> None:
+        tenant, account, external_id = self._served.tenant, self._served.name, piece.external_id or ""
+        waiting = await surely(self._ledger.claim, tenant, account, external_id, message_id, piece.index, attempt)
         for receipt in sorted(waiting, key=lambda receipt: STATUS_ORDER.get(receipt.status, len(STATUS_ORDER))):
-            applied = await surely(self._ledger.raise_status, tenant, message_id, piece.index, receipt)
+            applied = await surely(self._ledger.raise_status, tenant, message_id, piece.index, receipt, attempt)
             if applied.news:
                 event = status_event(tenant, message_id, applied.record, applied.piece, receipt, self._identity)
                 await surely(self._stream.publish, event)
@@ -85,7 +86,10 @@ def status_event(
     receipt: Receipt | WaitingReceipt | None,
     identity: Identity,
 ) -> Event:
-    """`message.status` for a piece, by a receipt where there is one. Its id follows from message, piece and status."""
+    """`message.status` for a piece, by a receipt where there is one.
+
+    Its id follows from message, attempt, piece and status.
+    """
     data = MessageStatus(
         message_id=message_id,
         status=piece.status,
@@ -96,7 +100,8 @@ def status_event(
         price=(receipt.price if receipt else None) or record.price,
         segments=(receipt.segments if receipt else None) or record.segments,
     )
-    id = identity.id(tenant, data.type, message_id, str(piece.index), piece.status)
+    attempt = () if record.attempt == 1 else (str(record.attempt),)
+    id = identity.id(tenant, data.type, message_id, str(piece.index), piece.status, *attempt)
     return _event(id, tenant, record, data)
 
 
@@ -106,8 +111,8 @@ def _event(id: str, tenant: str, record: MessageRecord, data: EventData) -> Even
         tenant=tenant,
         channel=record.channel,
         account=record.account,
-        contactid=record.contact,
-        subject=record.conversation,
+        contactid=record.contact or None,
+        subject=record.conversation or None,
         causationid=record.command_id,
         data=data,
     )

@@ -72,7 +72,7 @@ class Sending:
 
     async def known(self, task: Task) -> Owned | None:
         """What the ledger has of the message; None where it was never begun. Raises `Refusal` where it was refused."""
-        entry = await Owned.find(self._ledger, self._served.tenant, task.send.message_id)
+        entry = await Owned.find(self._ledger, self._served.tenant, task.send.message_id, task.attempt)
         if entry is None:
             return None
         if entry.record.command_id != task.command.id:
@@ -80,11 +80,13 @@ class Sending:
         if entry.record.state == "refused":
             error = entry.piece.error
             raise Refusal(error.code, error.message) if error else Refusal("refused", "it was refused before")
+        if (entry.record.channel, entry.record.account) != (self._served.channel, self._served.name):
+            raise Refusal("duplicate_message_id", f"the account {entry.record.account} has this message already")
         return entry
 
-    async def refuse(self, task: Task, refusal: Refusal) -> None:
-        """Remember that it was refused: what is told as failed is never sent. What was begun stays as it is."""
-        await surely(self._ledger.refuse, self._served.tenant, task.command, task.send.message_id, refusal)
+    async def refuse(self, task: Task, refusal: Refusal) -> MessageRecord | None:
+        """Remember that it was refused: what is told as failed is never sent. What was begun stays as it is: None."""
+        return await surely(self._ledger.refuse, self._served.tenant, task.command, task.send, refusal)
 
     async def send(self, task: Task, aim: Aim, contents: tuple[Content, ...]) -> None:
         """Send it. Returns when the ledger and the stream know the end.
@@ -117,6 +119,7 @@ class Sending:
             account=self._served.name,
             contact=aim.contact,
             conversation=aim.conversation,
+            attempt=task.attempt,
             pieces=tuple(
                 Piece(index=index, of=count, status="accepted", recipient=aim.address) for index in range(1, count + 1)
             ),

@@ -20,11 +20,13 @@ from .bus.store import Bucket
 from .bus.streams import Layout, StreamsError, ensure
 from .caps import Caps, Quota, Quotas
 from .config import Core
+from .dispatch import Dispatch, Shared
 from .errors import ConfigError, SluicewayError, Unavailable
 from .facts import Facts
 from .failures import Failures
-from .gateway import Sender, Webhook
+from .gateway import Sender
 from .health import Health
+from .hooks import Hooks
 from .http.client import Client
 from .http.server import Page, Route, Server, paths
 from .identity import Identity
@@ -39,7 +41,6 @@ from .schedule import Schedule
 from .sending import Sending
 from .spool import Spool
 from .stream import EventStream
-from .unserved import Unserved
 from .wire import Request, Response
 
 log = structlog.get_logger(__name__)
@@ -47,42 +48,28 @@ log = structlog.get_logger(__name__)
 CONNECT_PAUSE_S = 1.0
 ANNOUNCE_S = 3600
 GC_THRESHOLD = 20_000
-HOOKS = "/hooks/"
-
-
-class Hook:
-    """A route to the connections that share one hook."""
-
-    def __init__(self, service: Service, connections: list[str]) -> None:
-        gateways = [service.accounts.gateways[name] for name in connections]
-        self.methods = frozenset[str]().union(*(g.methods for g in gateways if isinstance(g, Webhook)))
-        self.max_body_bytes = max(gateway.max_body_bytes for gateway in gateways)
-        self._service = service
-        self._connections = connections
-
-    async def answer(self, request: Request) -> Response:
-        return await self._service.inbound.deliver(self._connections, request)
 
 
 class Service:
-    """The gateways of some accounts, against one NATS."""
+    """The gateways of some accounts, the dispatcher, or both, against one NATS."""
 
-    def __init__(self, core: Core, accounts: Accounts) -> None:
+    def __init__(self, core: Core, accounts: Accounts, *, gateways: bool = True, dispatches: bool = True) -> None:
         if core.identity.key is None:
             raise ConfigError("configuration", "identity.key", "is missing; make one: openssl rand -hex 32")
         self.accounts = accounts
         self.link = Link(core.nats, "sluiceway")
         self.fatal: ConfigError | None = None
         self._core = core
+        self._gateways = gateways
+        self._dispatches = dispatches
         self._secret = core.identity.key.reveal().encode()
         self._identity = Identity(self._secret)
         self._layout = Layout(core.nats)
-        self._hooks = self._make_hooks()
-        http = core.http
-        self.server = Server(http.listen, self._find, http.base_url, http.max_connections, http.trusted_proxies)
+        hooks, http = Hooks(accounts, self._deliver), core.http
+        self.server = Server(http.listen, hooks.find, http.base_url, http.max_connections, http.trusted_proxies)
         self.probes = Server(core.probes.listen, paths(self._probe_routes()))
-        settings, keys = core.spool, partial(senders, accounts)
-        self._spool = Spool(Path(settings.path), settings.max_bytes, keys) if settings.path is not None else None
+        path, keys = core.spool.path if gateways else None, partial(senders, accounts)
+        self._spool = Spool(Path(path), core.spool.max_bytes, keys) if path is not None else None
         self._serving = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -111,7 +98,8 @@ class Service:
         self.inbound = Inbound(self.accounts, self._client, self._spool)
         try:
             await self.probes.start()
-            await self.server.start()
+            if self._gateways:
+                await self.server.start()
         except OSError:
             await self.stop()
             raise
@@ -155,48 +143,67 @@ class Service:
         gc.collect()
         gc.freeze()  # what was made until now stays: the collector need not look at it again
         gc.set_threshold(GC_THRESHOLD, 20, 100)
-        log.info("service.ready", hooks=self.server.listen, accounts=len(list(self.accounts)))
+        hooks = self.server.listen if self._gateways else None
+        log.info("service.ready", hooks=hooks, accounts=len(list(self.accounts)), dispatches=self._dispatches)
 
     async def _begin_serving(self) -> None:
-        prefix, layout, link = self._core.nats.prefix, self._layout, self.link
-        stream = EventStream(link, prefix)
-        placement = Placement(self._core, self._secret, link, layout, stream)
-        await placement.continuity.check_key()
-        self._begin(placement.continuity.directory.follow())
-        ledger = Ledger(link, layout.messages, self._identity)
-        register = Bucket(link, layout.accounts, Notice)
-        failures = Failures(prefix, self._identity, stream)
-        parking = Parking(link, prefix, self._identity, stream)
-        limits = self._core.limits
-        quotas = Quotas(Bucket(link, layout.messages, Quota), limits.per_tenant_hour)
+        shared = self._shared()
+        await shared.continuity.check_key()
+        self._begin(shared.continuity.directory.follow())
         senders = [served for served in self.accounts if isinstance(served.gateway, Sender)]
         consumers = {served: await self._consumer(served) for served in senders}
-        watcher = Consumer(link, layout.commands, "unserved", f"{prefix}.v1.*.commands.>")
-        await watcher.create()
-        await self.accounts.announce(register)
-        self._begin(self._announce_again(register))
-        self.inbound.facts = Facts(self.accounts, self._identity, placement, ledger, stream, parking)
+        dispatch = Dispatch(shared) if self._dispatches else None
+        if dispatch is not None:
+            await dispatch.create()
+        await self.accounts.announce(shared.register)
+        self._begin(self._announce_again(shared.register))
+        parking = Parking(self.link, shared.prefix, self._identity, shared.stream)
+        self.inbound.facts = Facts(
+            self.accounts, self._identity, shared.placement, shared.ledger, shared.stream, parking
+        )
         self._serving = True
         if self._spool is not None:
             self._begin(self._spool.drain(self.inbound.store))
-        self._begin(Unserved(watcher, prefix, register, ledger, failures).run())
+        for work in dispatch.work() if dispatch is not None else ():
+            self._begin(work)
+        quotas = Quotas(Bucket(self.link, self._layout.messages, Quota), self._core.limits.per_tenant_hour)
         for served, consumer in consumers.items():
-            reports = Reports(served, self._identity, ledger, stream)
-            health = Health(served, self.accounts.notice(served), register, stream)
-            await health.recall()
-            sending = Sending(served, ledger, reports, parking, self._client, health)
-            sender = AccountSender(
-                served,
-                consumer,
-                prefix,
-                continuity=placement.continuity,
-                sending=sending,
-                failures=failures,
-                schedule=Schedule(link, prefix),
-                latest=placement.latest,
-                caps=Caps(served, limits, quotas, ledger),
-            )
-            self._begin(sender.run())
+            await self._serve(served, consumer, shared, parking, quotas)
+
+    def _shared(self) -> Shared:
+        prefix, layout, link, identity = self._core.nats.prefix, self._layout, self.link, self._identity
+        stream = EventStream(link, prefix)
+        return Shared(
+            link=link,
+            prefix=prefix,
+            layout=layout,
+            identity=identity,
+            stream=stream,
+            placement=Placement(self._core, self._secret, link, layout, stream),
+            ledger=Ledger(link, layout.messages, identity),
+            register=Bucket(link, layout.accounts, Notice),
+            failures=Failures(prefix, identity, stream),
+        )
+
+    async def _serve(
+        self, served: Served, consumer: Consumer, shared: Shared, parking: Parking, quotas: Quotas
+    ) -> None:
+        """Begin to send from an account."""
+        reports = Reports(served, self._identity, shared.ledger, shared.stream)
+        health = Health(served, self.accounts.notice(served), shared.register, shared.stream)
+        await health.recall()
+        sender = AccountSender(
+            served,
+            consumer,
+            shared.prefix,
+            continuity=shared.continuity,
+            sending=Sending(served, shared.ledger, reports, parking, self._client, health),
+            failures=shared.failures,
+            schedule=Schedule(self.link, shared.prefix),
+            latest=shared.placement.latest,
+            caps=Caps(served, self._core.limits, quotas, shared.ledger),
+        )
+        self._begin(sender.run())
 
     async def _announce_again(self, register: Bucket[Notice]) -> None:
         """The register forgets who is silent for a day."""
@@ -222,19 +229,8 @@ class Service:
             log.critical("service.broken", error=repr(error), exc_info=error)
             self.link.closed.set()
 
-    def _make_hooks(self) -> dict[str, Hook]:
-        shared: dict[str, list[str]] = {}
-        for name, connection in self.accounts.connections.items():
-            if isinstance(self.accounts.gateways[name], Webhook):
-                shared.setdefault(connection.hook, []).append(name)
-        return {hook: Hook(self, names) for hook, names in shared.items()}
-
-    def _find(self, path: str) -> tuple[Route, str] | None:
-        if not path.startswith(HOOKS):
-            return None
-        name, _, subpath = path.removeprefix(HOOKS).partition("/")
-        hook = self._hooks.get(name)
-        return (hook, subpath) if hook is not None else None
+    async def _deliver(self, connections: list[str], request: Request) -> Response:
+        return await self.inbound.deliver(connections, request)
 
     def _probe_routes(self) -> dict[str, Route]:
         return {"/healthz": Page(self._health), "/readyz": Page(self._readiness), "/metrics": Page(self._metrics)}

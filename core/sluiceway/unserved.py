@@ -57,14 +57,23 @@ class Unserved:
             refusal.command_id, refusal.command_type = error.id, error.type
         else:
             refusal.command_id, refusal.command_type = command.id, command.type
-            if not await surely(self._claim, subject, command, refusal):
-                return
+            send = command.data
+            if isinstance(send, MessageSend) and is_uuid(send.message_id):
+                # lest a gateway that starts later sends what was told as failed
+                refused = await surely(self._ledger.refuse, subject.tenant, command, send, refusal)
+                if refused is None:
+                    return
+                if send.attempt is not None:
+                    await self._failures.tell_attempt(subject.tenant, send.message_id, refused)
+                    return
         await self._failures.tell(delivery, refusal)
 
     async def _refusal(self, subject: subjects.CommandSubject) -> Refusal | None:
         """Why nobody carries it out; None where somebody does."""
-        if subjects.ANY in (subject.channel, subject.account):
-            return Refusal("no_dispatcher", "nothing here chooses accounts; name channel and account in the subject")
+        if subject.account == subjects.ANY:  # the dispatcher's
+            return None
+        if subject.channel == subjects.ANY:
+            return Refusal("unknown_account", f"name the channel of the account {subject.account} in the subject, too")
         key = f"{subject.tenant}.{subject.channel}.{subject.account}"
         if time.monotonic() - self._seen.get(key, float("-inf")) < REMEMBERED_S:
             return None
@@ -75,10 +84,3 @@ class Unserved:
             return Refusal("unsupported", f"the account {subject.account} only receives; its gateway can't send")
         self._seen[key] = time.monotonic()
         return None
-
-    async def _claim(self, subject: subjects.CommandSubject, command: Command, refusal: Refusal) -> bool:
-        """Put the refusal into the ledger, lest a gateway that starts later sends what was told as failed."""
-        send = command.data
-        if not isinstance(send, MessageSend) or not is_uuid(send.message_id):
-            return True
-        return await self._ledger.refuse(subject.tenant, command, send.message_id, refusal)

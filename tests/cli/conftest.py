@@ -211,7 +211,7 @@ class Deployment:
         self.cli.write("sluiceway.toml", TWILIO.format(hooks=self.hooks, probes=self.probes, api=self.api))
         self.simulator = self.cli.start("simulator", "--listen", f"127.0.0.1:{self.api}")
         assert next(lines_of(self.simulator)) == f"sms.twilio for twilio-uk on http://127.0.0.1:{self.api}\n"
-        self.gateway = self.cli.start("run", "sms")
+        self.gateway = self.cli.start("run", "sms", "dispatcher")
         until(self._ready, "the gateway is ready")
 
     def _ready(self) -> bool:

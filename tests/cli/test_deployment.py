@@ -10,6 +10,7 @@ from .conftest import WAIT_S, Cli, Deployment, free_port, lines_of, received, un
 CUSTOMER = "+447700900456"
 NEVER_REACHED = "tel:+15005553003"
 REFUSED = "tel:+15005550001"
+ALONE = '[probes]\nlisten = "127.0.0.1:{port}"\n[identity]\nkey = "env:IDENTITY_KEY"\n'
 NOBODY = "019c22f1-0000-7625-af24-35aeedc2728d"
 
 
@@ -98,6 +99,60 @@ def test_a_reply_that_no_gateway_carries_out_ends_with_1(cli: Cli) -> None:
     done = cli.run("reply", str(event.subject), "--wait", "1s", "Yes?")
     assert (done.returncode, done.stdout) == (1, "")
     assert "nobody has said within 1 s" in done.stderr
+    assert "is a dispatcher (`sluiceway run dispatcher`) running?" in done.stderr
+
+
+def test_which_channels_are_open_is_told_in_a_table_or_as_json(deployment: Deployment) -> None:
+    deployment.cli.run("simulate", "sms", "--from", CUSTOMER, "May I ask you something?")
+    conversation = conversation_of(deployment, "May I ask you something?")
+    done = deployment.cli.run("can-send", conversation)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"sms  uk-sms  tel:{CUSTOMER}  open\n"
+    (answer,) = events(deployment.cli.run("can-send", conversation, "--tenant", "acme", "--json").stdout)
+    assert answer["open"] == [{"channel": "sms", "account": "uk-sms", "address": f"tel:{CUSTOMER}"}]
+
+
+def test_of_a_conversation_that_nobody_knows_no_channel_is_told(deployment: Deployment) -> None:
+    done = deployment.cli.run("can-send", NOBODY)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"nothing is known of {NOBODY}" in done.stderr
+    done = deployment.cli.run("can-send", NOBODY, "--tenant", "acme")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "sluiceway: there is no such conversation; its id is an event's subject\n",
+    )
+
+
+def test_where_nobody_dispatches_a_question_says_so_at_once(cli: Cli) -> None:
+    event = received("Hello?")
+    cli.publish(event)
+    done = cli.run("can-send", str(event.subject))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "sluiceway: nobody answers; start `sluiceway up` or `sluiceway run dispatcher`\n"
+
+
+def test_a_dispatcher_alone_needs_no_connections_and_answers_for_a_gateway_that_it_does_not_run(
+    deployment: Deployment, processes: ExitStack
+) -> None:
+    alone = Cli(deployment.cli.folder / "alone", deployment.cli.environment, processes)
+    alone.folder.mkdir()
+    alone.write("sluiceway.toml", ALONE.format(port=free_port()))
+    dispatcher = alone.start("run", "dispatcher")
+    lines = lines_of(dispatcher)
+    assert any(line == "dispatcher commands that name no account\n" for line in lines)
+    deployment.cli.run("simulate", "sms", "--from", CUSTOMER, "Two of you?")
+    assert deployment.cli.run("reply", conversation_of(deployment, "Two of you?"), "Yes.").returncode == 0
+    dispatcher.send_signal(signal.SIGTERM)
+    assert dispatcher.wait(WAIT_S) == 0
+
+
+def test_a_reply_may_name_the_channel(deployment: Deployment) -> None:
+    deployment.cli.run("simulate", "sms", "--from", CUSTOMER, "Still there?")
+    conversation = conversation_of(deployment, "Still there?")
+    assert deployment.cli.run("reply", conversation, "--channel", "sms", "Yes.").returncode == 0
+    done = deployment.cli.run("reply", conversation, "--channel", "email", "Yes.")
+    assert done.returncode == 1
+    assert "no_channel" in done.stdout
 
 
 def test_a_text_signed_with_another_secret_is_refused_with_the_remedy(

@@ -108,10 +108,10 @@ async def until(condition: Callable[[], Any], what: str) -> None:
 class Rig:
     """A service, its NATS, and its provider."""
 
-    def __init__(self, core: Core, served: accounts.Accounts, api_port: int) -> None:
+    def __init__(self, core: Core, served: accounts.Accounts, api_port: int, *, dispatches: bool = True) -> None:
         self.core = core
         self.accounts = served
-        self.service = Service(core, served)
+        self.service = Service(core, served, dispatches=dispatches)
         self.link = self.service.link
         self.client = Client()
         connection = next(iter(served.connections.values()))
@@ -195,12 +195,14 @@ def load(tmp_path: Path, text: str, **values: Any) -> tuple[Core, accounts.Accou
 
 
 @asynccontextmanager
-async def running(tmp_path: Path, server: NatsServer, text: str = TWILIO) -> AsyncIterator[Rig]:
+async def running(
+    tmp_path: Path, server: NatsServer, text: str = TWILIO, *, dispatches: bool = True
+) -> AsyncIterator[Rig]:
     """A rig with this configuration, started, and stopped afterwards."""
     api = free_port()
     values = {"url": server.url, "number": next(_numbers), "hooks": free_port(), "probes": free_port(), "api": api}
     core, served = load(tmp_path, text, **values)
-    rig = Rig(core, served, api)
+    rig = Rig(core, served, api, dispatches=dispatches)
     await rig.start()
     try:
         yield rig

@@ -10,12 +10,12 @@ import msgspec
 import pytest
 
 from sluiceway import dead, sending
+from sluiceway.attempts import HISTORY, MessageRecord
 from sluiceway.bus.streams import Layout
 from sluiceway.dead import DeadLetter, DeadLetterError, DeadLetters, Replay
 from sluiceway.driver import Driver
 from sluiceway.errors import ConfigError
 from sluiceway.gateway import Secret
-from sluiceway.ledger import HISTORY, MessageRecord
 from sluiceway.wire import Form, Request, Response
 from sluiceway_contracts import (
     AccountUnknown,

@@ -17,7 +17,9 @@ from sluiceway_contracts import (
     ConversationOpened,
     Event,
     Media,
+    MessageMarkSeen,
     MessageReceived,
+    MessageRef,
     MessageSent,
     MessageStatus,
     Text,
@@ -274,10 +276,10 @@ async def test_a_conversation_is_answered_only_at_its_contacts_addresses(rig: Ri
     assert (await failure(rig)).error.code == "wrong_address"
 
 
-async def test_a_command_that_nobody_dispatches_is_told_so(rig: Rig) -> None:
-    command = Command(tenant="acme", data=ConversationClose(conversation_id=uuid7()))
-    await rig.command(command.encode(), "any.any.conversation.close._")
-    assert (await failure(rig)).error.code == "no_dispatcher"
+async def test_a_command_that_needs_an_account_and_names_none_is_told_so(rig: Rig) -> None:
+    command = Command(tenant="acme", data=MessageMarkSeen(target=MessageRef(id=uuid7())))
+    await rig.command(command.encode(), "any.any.message.mark_seen._")
+    assert (await failure(rig)).error.code == "unsupported"
 
 
 async def test_a_subject_that_is_none_of_the_contracts_hurts_nobody(rig: Rig) -> None:

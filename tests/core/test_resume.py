@@ -109,7 +109,7 @@ async def test_what_the_provider_took_is_in_the_ledger_also_where_another_proces
     async def answer(request: Any) -> Response:
         entry = await ledger(rig).get("acme", message_id)
         assert entry is not None
-        await ledger(rig).write("acme", message_id, msgspec.structs.replace(entry.value, attempt=7), entry.revision)
+        await ledger(rig).write("acme", message_id, msgspec.structs.replace(entry.value, tried=7), entry.revision)
         return await original(request)
 
     monkeypatch.setattr(rig.provider, "answer", answer)
@@ -117,7 +117,7 @@ async def test_what_the_provider_took_is_in_the_ledger_also_where_another_proces
 
     async def amended() -> bool:
         entry = await ledger(rig).get("acme", message_id)
-        return entry is not None and entry.value.attempt == 7 and entry.value.pieces[0].external_id is not None
+        return entry is not None and entry.value.tried == 7 and entry.value.pieces[0].external_id is not None
 
     await until(amended, "the provider's id is in the other's record")
     assert len(rig.provider.requests) == 1

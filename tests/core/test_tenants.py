@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import json
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -15,11 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluiceway import embedded
+from sluiceway import accounts, embedded
 from sluiceway.bus.consumer import Consumer, ConsumerError
 from sluiceway.bus.link import Ack, Link
 from sluiceway.bus.streams import Layout, ensure
-from sluiceway.config import Conversations, Nats
+from sluiceway.config import Conversations, Nats, Probes
 from sluiceway.contacts import Reach
 from sluiceway.continuity import Continuity
 from sluiceway.errors import SluicewayError, Unavailable
@@ -27,10 +28,15 @@ from sluiceway.gateway import Receipt, Secret
 from sluiceway.identity import Identity
 from sluiceway.ledger import Ledger, MessageRecord
 from sluiceway.parking import Parcel, Parking
+from sluiceway.service import Service
 from sluiceway.stream import EventStream
 from sluiceway.windows import Windows
 from sluiceway_contracts import (
+    CanSend,
+    CanSendAnswer,
     Command,
+    CommandFailed,
+    ConsentSet,
     Error,
     Event,
     Message,
@@ -41,6 +47,7 @@ from sluiceway_contracts import (
     Text,
     UnknownCommand,
     UnknownEvent,
+    now,
     subjects,
     uuid7,
 )
@@ -190,14 +197,36 @@ PUBLISH = (
     "$JS.API.CONSUMER.UNPIN.{n}_COMMANDS.out_{tenant}_{channel}_{account}",
     "$JS.API.CONSUMER.MSG.NEXT.{n}_COMMANDS.out_{tenant}_{channel}_{account}",
     "$JS.ACK.{n}_COMMANDS.out_{tenant}_{channel}_{account}.>",
-    "$JS.API.CONSUMER.CREATE.{n}_COMMANDS.unserved.{p}.v1.*.commands.>",
-    "$JS.API.CONSUMER.INFO.{n}_COMMANDS.unserved",
-    "$JS.API.CONSUMER.RESET.{n}_COMMANDS.unserved",
-    "$JS.API.CONSUMER.UNPIN.{n}_COMMANDS.unserved",
-    "$JS.API.CONSUMER.MSG.NEXT.{n}_COMMANDS.unserved",
-    "$JS.ACK.{n}_COMMANDS.unserved.>",
 )
 """What a gateway's user may publish to; and `$JS.API.STREAM.INFO.<stream>` of each stream and bucket."""
+DISPATCHER = (
+    "{p}.v1.*.events.>",
+    "{p}.v1.*.commands.>",
+    "{p}.v1.*.scheduled.>",
+    "$KV.{n}_IDENTITY.>",
+    "$KV.{n}_MESSAGES.>",
+    "$JS.API.STREAM.INFO.*",
+    "$JS.API.DIRECT.GET.KV_{n}_IDENTITY.>",
+    "$JS.API.DIRECT.GET.KV_{n}_MESSAGES.>",
+    "$JS.API.DIRECT.GET.KV_{n}_ACCOUNTS.>",
+    "$JS.API.DIRECT.GET.{n}_EVENTS.{p}.v1.*.events.message.received.>",
+    "$JS.API.DIRECT.GET.{n}_COMMANDS",
+    *(
+        line.replace("NAME", name)
+        for name in ("COMMANDS.dispatcher", "COMMANDS.unserved", "EVENTS.consents")
+        for line in (
+            "$JS.API.CONSUMER.CREATE.{n}_NAME.>",
+            "$JS.API.CONSUMER.INFO.{n}_NAME",
+            "$JS.API.CONSUMER.RESET.{n}_NAME",
+            "$JS.API.CONSUMER.UNPIN.{n}_NAME",
+            "$JS.API.CONSUMER.MSG.NEXT.{n}_NAME",
+            "$JS.ACK.{n}_NAME.>",
+        )
+    ),
+)
+"""What the dispatcher's user may publish to, besides answers to what it is asked."""
+HEARS = ("{p}.v1.*.ask.*", "{p}.v1.*.events.message.status.>")
+"""What the dispatcher's user may subscribe to, besides its inbox."""
 READER = (
     "$JS.API.CONSUMER.INFO.{n}_EVENTS.{durable}",
     "$JS.API.CONSUMER.MSG.NEXT.{n}_EVENTS.{durable}",
@@ -238,6 +267,9 @@ class Guarded:
         gateway = [
             line.format(**words | {"account": account}) for line in PUBLISH for account in ("uk-sms", "de-sms")
         ] + [f"$JS.API.STREAM.INFO.{stream}" for stream in self.layout.configs]
+        dispatcher = user("dispatcher", [line.format(**words) for line in DISPATCHER])
+        dispatcher["permissions"]["subscribe"]["allow"] += [line.format(**words) for line in HEARS]
+        dispatcher["permissions"]["allow_responses"] = True
         reader = [line.format(**words, durable="acme-desk") for line in READER]
         return json.dumps(
             {
@@ -248,6 +280,7 @@ class Guarded:
                         {"user": "admin", "password": PASSWORD},
                         user("gateway", sorted(set(gateway))),
                         user("reader", reader),
+                        dispatcher,
                     ]
                 },
             }
@@ -307,7 +340,7 @@ streams = "check"
 """
     (tmp_path / "password").write_text(PASSWORD)
     text = TWILIO.replace('prefix = "t{number}"\nnames = "T{number}"', f'prefix = "p"\nnames = "N"{settings}')
-    served = running(tmp_path, guarded, text)  # type: ignore[arg-type]  # it has an address
+    served = running(tmp_path, guarded, text, dispatches=False)  # type: ignore[arg-type]  # it has an address
     async with served as rig, guarded.link("admin") as admin:
         rig.link = admin
         yield rig
@@ -319,13 +352,53 @@ async def test_a_gateways_user_can_do_all_that_its_gateway_does(gateway: Rig) ->
     assert isinstance(event.data, MessageReceived)
     await gateway.send("On its way.", conversation_id=event.subject, if_last_inbound=event.data.message.id)
     await gateway.send("To somebody", to=("tel:+447700900777",), account="de-sms")
-    await gateway.send("To nobody's account", to=("tel:+447700900777",), account="nobody")
+    await gateway.send("To nobody's address", to=("mailto:a@b.example",), account="de-sms")
     await gateway.until_event("message.sent", 2)
     await gateway.until_event("command.failed")
     await gateway.until_event("message.status", 6)
     stranger = msgspec.structs.replace(gateway.account().account, address="tel:+447700900999")
     assert (await gateway.deliver(gateway.simulator.deliver(stranger, "+447700900456", "Hello"))).status == 200
     assert len(await gateway.stream("DEAD")) == 1
+
+
+async def test_a_dispatchers_user_can_do_all_that_the_dispatcher_does(gateway: Rig, guarded: Guarded) -> None:
+    core = msgspec.structs.replace(
+        gateway.core, nats=guarded.nats("dispatcher"), probes=Probes(listen=f"127.0.0.1:{free_port()}")
+    )
+    nobodys = accounts.Accounts({}, {}, core.http.base_url, "sluiceway.toml")
+    dispatcher = Service(core, nobodys, gateways=False)
+    await dispatcher.start()
+    try:
+        await until(lambda: dispatcher.ready, "the dispatcher is ready")
+        await gateway.text("Hello")
+        (event,) = await gateway.events("message.received")
+        for not_before in (None, now() + datetime.timedelta(seconds=1)):
+            data = MessageSend(
+                message_id=uuid7(),
+                author=Party(role="agent"),
+                parts=(Text(text="On its way."),),
+                conversation_id=event.subject,
+                not_before=not_before,
+                fallback_channels=("email",),
+            )
+            await publish(gateway, Command(tenant="acme", subject=event.subject, data=data))
+        await gateway.send("To nobody", to=("tel:+447700900777",), account="nobody")
+        consent = ConsentSet(address="tel:+447700900999", channel="sms", state="revoked")
+        await publish(gateway, Command(tenant="acme", data=consent))
+        await gateway.until_event("message.sent", 2)
+        await gateway.until_event("consent.changed")
+        (failed,) = await gateway.until_event("command.failed")
+        assert isinstance(failed.data, CommandFailed)
+        assert failed.data.error.code == "unknown_account"
+        question = msgspec.json.encode(CanSend(conversation_id=event.subject or ""))
+        answer = await gateway.link.request("p.v1.acme.ask.can-send", question, timeout_s=5)
+        assert len(msgspec.json.decode(answer.data, type=CanSendAnswer).open) == 1
+    finally:
+        await dispatcher.stop()
+
+
+async def publish(rig: Rig, command: Command) -> None:
+    await rig.link.publish(command.nats_subject("p"), command.encode(), command.headers())
 
 
 @pytest.mark.parametrize(

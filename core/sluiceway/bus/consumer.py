@@ -52,6 +52,11 @@ class Delivery(msgspec.Struct, frozen=True):
     _reply: str
     _link: Link
 
+    @property
+    def sequence(self) -> int:
+        """Its number in the stream."""
+        return position(self._reply).stream
+
     async def ack(self) -> None:
         """Tell the server that it is done. A lost acknowledgement only brings the message again."""
         try:

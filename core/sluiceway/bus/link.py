@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import nats
@@ -22,7 +22,8 @@ from .pipeline import PipelinedClient
 
 log = structlog.get_logger(__name__)
 
-Handler = Callable[[Msg], Awaitable[None]]
+Heard: TypeAlias = Msg
+"""A message as it comes: its subject, data and headers, and where an answer is wanted."""
 
 TIMEOUT_S = 1.0
 LOST = "the connection to NATS was lost before the answer"
@@ -139,12 +140,17 @@ class Link:
         except (OSError, nats.errors.Error) as error:
             raise Unavailable(f"NATS can't take it: {error.__class__.__name__}") from error
 
-    async def receive(self, subject: str, callback: Callable[[Msg], None]) -> Callable[[], Awaitable[None]]:
+    async def receive(
+        self, subject: str, callback: Callable[[Msg], None], queue: str = ""
+    ) -> Callable[[], Awaitable[None]]:
         """Call `callback` with each message as it comes, from the reading loop: it must neither wait nor raise.
 
-        The function returned ends it.
+        Of those with the same `queue` one gets each message. The function returned ends it. Raises `Unavailable`.
         """
-        return await self._client.receive(subject, callback)
+        try:
+            return await self._client.receive(subject, callback, queue)
+        except (OSError, nats.errors.Error) as error:
+            raise Unavailable(f"NATS can't be listened to: {error.__class__.__name__}") from error
 
     async def subscribe(
         self, subject: str, callback: Callable[[Msg], Awaitable[None]]

@@ -39,9 +39,11 @@ class PipelinedClient(Client):
         """Subscribe to the answers; once, after connecting: a reconnect subscribes again by itself."""
         await self.receive(f"{self._answers}*", self._answered)
 
-    async def receive(self, subject: str, callback: Callable[[Msg], None]) -> Callable[[], Awaitable[None]]:
+    async def receive(
+        self, subject: str, callback: Callable[[Msg], None], queue: str = ""
+    ) -> Callable[[], Awaitable[None]]:
         """Subscribe, without the queue and the task that nats-py has for it; the function returned unsubscribes."""
-        subscription = await self.subscribe(subject)
+        subscription = await self.subscribe(subject, queue=queue)
         self._receivers[subscription._id] = callback
 
         async def end() -> None:

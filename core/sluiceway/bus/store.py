@@ -53,10 +53,13 @@ class Bucket(Generic[T]):
         """The latest value; None where there is none. Raises `Unavailable`."""
         return self._entry(await self._last(key))
 
-    async def keys(self) -> list[str]:
-        """Every key, sorted, those too whose value was deleted; none where there is no bucket. Raises `Unavailable`."""
+    async def keys(self, start: str = "") -> list[str]:
+        """Every key that begins with these whole tokens, sorted, those too whose value was deleted.
+
+        None where there is no bucket. Raises `Unavailable`.
+        """
         call = self._link.api(f"STREAM.INFO.KV_{self._name}")
-        message = await self._link.request(call, msgspec.json.encode({"subjects_filter": self._subject(">")}))
+        message = await self._link.request(call, msgspec.json.encode({"subjects_filter": self._subject(f"{start}>")}))
         if not message.data:
             raise Unavailable("this NATS has no JetStream; start nats-server with --jetstream")
         subjects = msgspec.json.decode(message.data, type=_Info).state.subjects

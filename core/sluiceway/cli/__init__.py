@@ -12,10 +12,11 @@ from ..errors import SluicewayError
 
 COMMANDS = {
     "up": ("up", "Everything in one process, with a NATS of its own."),
-    "run": ("run", "The gateways of some channels, against your NATS."),
+    "run": ("run", "Gateways by channel, and the dispatcher."),
     "tail": ("tail", "The stream, readable, live."),
     "send": ("send", "Send a message to an address."),
     "reply": ("reply", "Answer in a conversation."),
+    "can-send": ("can_send", "The channels that an answer could take now."),
     "simulate": ("simulate", "A customer's message, signed as the provider signs it."),
     "simulator": ("simulator", "A provider in miniature, for gateways to send to."),
     "dead": ("dead", "What was put aside: list, show and replay it."),

@@ -50,9 +50,15 @@ class NotSent(SluicewayError):
 
 
 def message_send(
-    text: str, *, tenant: str, channel: str, account: str, conversation: str | None = None, to: str | None = None
+    text: str,
+    *,
+    tenant: str,
+    channel: str | None,
+    account: str | None = None,
+    conversation: str | None = None,
+    to: str | None = None,
 ) -> Command:
-    """An agent's text for a conversation or an address, through this account."""
+    """An agent's text for a conversation or an address, through this account or the dispatcher's choice."""
     data = MessageSend(
         message_id=uuid7(),
         author=Party(role="agent"),
@@ -84,7 +90,8 @@ async def carry(link: Link, core: Core, command: Command, *, wait_s: float, as_j
         _tell_stored(command, as_json=as_json)
         return
     told = _Told()
-    subject = f"{prefix}.v1.{command.tenant}.events.*.*.{command.channel}.*.*"
+    channel = command.channel if command.account else "*"  # what the dispatcher refuses is told of no channel
+    subject = f"{prefix}.v1.{command.tenant}.events.*.*.{channel}.*.{command.subject or '*'}"
     try:
         async with asyncio.timeout(wait_s), aclosing(reader.messages(subject, start)) as messages:
             async for stored in messages:
@@ -130,7 +137,8 @@ class _Told:
         if self._failed:
             raise NotSent("the message was not sent, or did not arrive")
         if not self._taken:
-            why = "is a gateway of this account running? the command stays on the stream for it"
+            who = "a gateway of this account" if command.account else "a dispatcher (`sluiceway run dispatcher`)"
+            why = f"is {who} running? the command stays on the stream for it"
             raise NotSent(f"nobody has said within {wait_s:g} s that command {command.id} was carried out; {why}")
 
 

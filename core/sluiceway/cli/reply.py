@@ -1,4 +1,4 @@
-"""`sluiceway reply`: a text in a conversation, through the account that the customer wrote to last."""
+"""`sluiceway reply`: a text in a conversation; the dispatcher chooses the account. Chooses nothing itself."""
 
 from __future__ import annotations
 
@@ -22,17 +22,23 @@ class NoConversation(SluicewayError):
 @click.command(epilog='Example:  sluiceway reply 019c22f1-d578-7625-af24-35aeedc2728d "On its way."')
 @click.argument("conversation", callback=options.conversation)
 @click.argument("text", callback=options.words)
+@click.option("--channel", metavar="CHANNEL", callback=options.token, help="On this one; else where they last wrote.")
 @outcome.wait
 @options.as_json
 @options.config
-def command(*, conversation: str, text: str, wait_s: float, as_json: bool, file: str | None) -> None:
+def command(
+    *, conversation: str, text: str, channel: str | None, wait_s: float, as_json: bool, file: str | None
+) -> None:
     """Answer TEXT in CONVERSATION, an id that `sluiceway tail` shows. Exit code 1 where it was not sent."""
     from ..config import load
 
-    options.run(_reply(load(file, optional=True).core, conversation, text, wait_s=wait_s, as_json=as_json))
+    core = load(file, optional=True).core
+    options.run(_reply(core, conversation, text, channel, wait_s=wait_s, as_json=as_json))
 
 
-async def _reply(core: Core, conversation: str, text: str, *, wait_s: float, as_json: bool) -> None:
+async def _reply(
+    core: Core, conversation: str, text: str, channel: str | None, *, wait_s: float, as_json: bool
+) -> None:
     from ..bus.reader import Reader
     from ..bus.streams import Layout
     from . import bus
@@ -48,9 +54,5 @@ async def _reply(core: Core, conversation: str, text: str, *, wait_s: float, as_
             event = Event.decode(stored.data)
         except Undecodable as error:
             raise NoConversation(f"the last message of {conversation} can't be read: {error}") from error
-        if event.channel is None or event.account is None:
-            raise NoConversation(f"the last message of {conversation} names no account to answer from")
-        command = outcome.message_send(
-            text, tenant=event.tenant, channel=event.channel, account=event.account, conversation=conversation
-        )
+        command = outcome.message_send(text, tenant=event.tenant, channel=channel, conversation=conversation)
         await outcome.carry(link, core, command, wait_s=wait_s, as_json=as_json)

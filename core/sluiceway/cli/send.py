@@ -114,6 +114,8 @@ def _schemes(notice: Notice) -> Iterable[str]:
     """Schemes that the account's gateway sends to; where it is not installed here, that of its own address."""
     from .. import plugins
 
+    if notice.schemes:
+        return notice.schemes
     try:
         return plugins.gateway(notice.gateway).schemes
     except plugins.PluginError:

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 @click.command(epilog="Example:  sluiceway up --config sluiceway.toml")
 @options.config
 def command(file: str | None) -> None:
-    """Run all gateways in one process. Without [nats] url it starts a nats-server and keeps its data in [nats] data."""
+    """Run all gateways and the dispatcher in one process.
+
+    Without [nats] url it starts a nats-server and keeps its data in [nats] data.
+    """
     from ..config import load
 
     options.run(_up(load(file)))
@@ -36,7 +39,7 @@ async def _up(config: Config) -> None:
     try:
         core = _with_key(_at_home(config))
         if core.nats.url is not None:
-            await serve(config, core, ())
+            await serve(config, core, None, dispatches=True)
             return
         server = EmbeddedNats(core.nats)
         await server.start()
@@ -44,7 +47,8 @@ async def _up(config: Config) -> None:
         raise ConfigError(config.file, "nats.data, nats.port", f"NATS can't be started: {error}") from error
     try:
         nats = msgspec.structs.replace(core.nats, url=server.url)
-        serving = asyncio.create_task(serve(config, msgspec.structs.replace(core, nats=nats), ()))
+        whole = msgspec.structs.replace(core, nats=nats)
+        serving = asyncio.create_task(serve(config, whole, None, dispatches=True))
         ended = asyncio.create_task(server.ended())
         await asyncio.wait((serving, ended), return_when=asyncio.FIRST_COMPLETED)
         if not serving.done():

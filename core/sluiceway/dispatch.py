@@ -1,0 +1,109 @@
+"""The dispatcher's process: its parts made and joined, and what each of them runs. Decides nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterator, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from sluiceway_contracts import CanSend, ConsentSet, MessageSend
+
+from .accounts import Notice
+from .asks import Answering, Asks, answering
+from .bus.consumer import Consumer
+from .bus.link import Link
+from .bus.store import Bucket
+from .bus.streams import Layout
+from .consents import ConsentCommands, ConsentReader, ConsentRecord, Consents
+from .continuity import Continuity
+from .decisions import Decisions
+from .dispatcher import NAME, Dispatcher, Handler
+from .failures import Failures
+from .falls import Falls
+from .forwarding import Forwarding
+from .identity import Identity
+from .idle import Idle
+from .ladder import Ladder, RouteRecord
+from .ledger import Ledger
+from .placement import Placement
+from .register import Register
+from .schedule import Schedule
+from .sends import Sends
+from .stream import EventStream
+from .survey import Survey
+from .unserved import Unserved
+
+
+class Shared(Struct, frozen=True, kw_only=True):
+    """What gateways and dispatcher of one process have in common."""
+
+    link: Link
+    prefix: str
+    layout: Layout
+    identity: Identity
+    stream: EventStream
+    placement: Placement
+    ledger: Ledger
+    register: Bucket[Notice]
+    failures: Failures
+
+    @property
+    def continuity(self) -> Continuity:
+        return self.placement.continuity
+
+
+class Dispatch:
+    """All that is done for every tenant, once in a deployment."""
+
+    def __init__(self, shared: Shared) -> None:
+        link, commands, start = shared.link, shared.layout.commands, f"{shared.prefix}.v1.*"
+        self._shared = shared
+        self._addressed = Consumer(link, commands, NAME, f"{start}.commands.*.any.>")
+        self._all = Consumer(link, commands, "unserved", f"{start}.commands.>")
+        self._consent = Consumer(link, shared.layout.events, "consents", f"{start}.events.consent.changed.>")
+        self._routes = Bucket(link, shared.layout.messages, RouteRecord)
+        self._register = Register(shared.register)
+        self._consents = Consents(Bucket(link, shared.layout.identity, ConsentRecord), shared.identity)
+        self._survey = Survey(shared.continuity, self._register, shared.placement.latest, self._consents)
+
+    async def create(self) -> None:
+        """Make the consumers. Raises `ConsumerError` or `Unavailable`."""
+        for consumer in (self._addressed, self._all, self._consent):
+            await consumer.create()
+
+    def work(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """What is to run until it is cancelled."""
+        s = self._shared
+        yield Dispatcher(self._addressed, s.prefix, self._handlers(), s.failures).run()
+        yield Unserved(self._all, s.prefix, s.register, s.ledger, s.failures).run()
+        yield ConsentReader(self._consent, s.prefix, self._consents).run()
+        yield Falls(s.link, s.prefix, s.layout.commands, self._routes).run()
+        yield Asks(s.link, s.prefix, self._questions()).run()
+
+    def _handlers(self) -> Mapping[str, Handler]:
+        """Who carries out which command: one line each."""
+        s = self._shared
+        consents = ConsentCommands(self._consents, self._register, s.continuity, s.stream, s.identity)
+        return {
+            MessageSend.type: self._sends().send,
+            ConsentSet.type: consents.set,
+            **self._decisions().handlers,
+        }
+
+    def _decisions(self) -> Decisions:
+        s = self._shared
+        idle = Idle(Schedule(s.link, s.prefix), s.placement)
+        return Decisions(s.placement, s.identity, self._register, idle)
+
+    def _questions(self) -> Mapping[str, Answering]:
+        """Who answers which question: one line each."""
+        return {
+            CanSend.name: answering(CanSend, self._survey.can_send),
+        }
+
+    def _sends(self) -> Sends:
+        s = self._shared
+        forwarding, schedule = Forwarding(s.link, s.prefix), Schedule(s.link, s.prefix)
+        ladder = Ladder(self._routes, s.ledger, self._survey, forwarding, schedule, s.stream, s.identity)
+        return Sends(s.prefix, self._survey, forwarding, ladder, s.ledger, schedule)

@@ -1,0 +1,48 @@
+"""The paths that providers deliver to: `/hooks/<hook>` and all below, each for the connections that share it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from .accounts import Accounts
+from .gateway import Webhook
+from .http.server import Route
+from .wire import Request, Response
+
+START = "/hooks/"
+
+Deliver = Callable[[list[str], Request], Awaitable[Response]]
+"""Takes a delivery to connections, by their names."""
+
+
+class Hook:
+    """A route to the connections that share one hook."""
+
+    def __init__(self, accounts: Accounts, connections: list[str], deliver: Deliver) -> None:
+        gateways = [accounts.gateways[name] for name in connections]
+        self.methods = frozenset[str]().union(*(g.methods for g in gateways if isinstance(g, Webhook)))
+        self.max_body_bytes = max(gateway.max_body_bytes for gateway in gateways)
+        self._connections = connections
+        self._deliver = deliver
+
+    async def answer(self, request: Request) -> Response:
+        return await self._deliver(self._connections, request)
+
+
+class Hooks:
+    """The hooks of all connections that have one."""
+
+    def __init__(self, accounts: Accounts, deliver: Deliver) -> None:
+        shared: dict[str, list[str]] = {}
+        for name, connection in accounts.connections.items():
+            if isinstance(accounts.gateways[name], Webhook):
+                shared.setdefault(connection.hook, []).append(name)
+        self._hooks = {hook: Hook(accounts, names, deliver) for hook, names in shared.items()}
+
+    def find(self, path: str) -> tuple[Route, str] | None:
+        """The hook of a path, and the sub-path below it."""
+        if not path.startswith(START):
+            return None
+        name, _, subpath = path.removeprefix(START).partition("/")
+        hook = self._hooks.get(name)
+        return (hook, subpath) if hook is not None else None
