@@ -44,17 +44,21 @@ class Bucket(Generic[T]):
 
     async def get(self, key: str) -> Entry[T] | None:
         """The latest value; None where there is none. Raises `Unavailable`."""
+        value, revision = await self.look(key)
+        return Entry(value, revision) if value is not None else None
+
+    async def look(self, key: str) -> tuple[T | None, int]:
+        """The latest value and the revision to `update`, that of its deletion too. Raises `Unavailable`."""
         subject = self._subject(key)
         message = await self._link.request(self._link.api(f"DIRECT.GET.KV_{self._name}.{subject}"))
         headers = message.headers or {}
         status = headers.get("Status")
         if status == "404":
-            return None
+            return None, 0
         if status is not None or "Nats-Sequence" not in headers:
             raise Unavailable(f"the bucket {self._name} can't be read: {headers.get('Description', 'no such bucket')}")
-        if "KV-Operation" in headers:
-            return None
-        return Entry(self._decoder.decode(message.data), int(headers["Nats-Sequence"]))
+        revision = int(headers["Nats-Sequence"])
+        return None if "KV-Operation" in headers else self._decoder.decode(message.data), revision
 
     async def keys(self) -> list[str]:
         """Every key, sorted, those too whose value was deleted; none where there is no bucket. Raises `Unavailable`."""
