@@ -8,8 +8,8 @@ what a record has already. Publishes nothing, answers nobody.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -21,7 +21,7 @@ from .bus.store import Conflict
 from .bus.streams import Layout
 from .errors import SluicewayError
 from .patience import surely
-from .records import Held, Records
+from .records import Records
 from .state import Key, Record, fold, keys, stands_alone
 from .tombstones import erase
 
@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 DURABLE = "state"
 BATCH = 256
+CONFLICT_PAUSE_S = 0.05
 
 
 class Told(NamedTuple):
@@ -106,11 +107,14 @@ class Projection:
     async def _store(self, group: Sequence[Told]) -> None:
         """Fold and write until nobody else has written in between. Raises `Unavailable`; doing it again is safe."""
         while True:
+            by_tenant: dict[str, list[Told]] = {}
+            for told in group:
+                by_tenant.setdefault(told.tenant, []).append(told)
             try:
-                for tenant in dict.fromkeys(told.tenant for told in group):
-                    await self._store_of(tenant, [told for told in group if told.tenant == tenant])
+                await _all([self._store_of(tenant, events) for tenant, events in by_tenant.items()])
             except Conflict:
                 log.info("projection.conflict")
+                await asyncio.sleep(CONFLICT_PAUSE_S)  # what was read may have been a lagging replica's
             else:
                 return
 
@@ -126,18 +130,16 @@ class Projection:
             new = _folded(told, records)
             changed |= new
             records |= new
-        if stands_alone(first.event):
-            for key, record in changed.items():
-                await self._records.write(tenant, key, record, held[key].revision)
-        else:
-            await self._write(tenant, changed, held)
+        together = [[one] for one in changed.items()] if stands_alone(first.event) else [list(changed.items())]
+        for some in together:
+            await _all([self._records.write(tenant, key, record, held[key].revision) for key, record in some])
 
-    async def _write(self, tenant: str, changed: Mapping[Key, Record], held: Mapping[Key, Held]) -> None:
-        """All at once. Raises the first `Conflict` or `Unavailable` when each has ended."""
-        writes = (self._records.write(tenant, key, record, held[key].revision) for key, record in changed.items())
-        for result in await asyncio.gather(*writes, return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
+
+async def _all(work: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Do it at once. Raises the first `Conflict` or `Unavailable` when each has ended."""
+    for result in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
 
 
 def _groups(events: Iterable[Told]) -> Iterator[list[Told]]:

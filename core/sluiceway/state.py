@@ -112,8 +112,8 @@ def _contact(id: str, old: Record | None, event: Event, sequence: int, records: 
     known = old if isinstance(old, ContactState) else ContactState(id=id)
     others = {key.id: other for key, other in records.items() if isinstance(other, ContactState)}
     changes = state_contact.changes(known, event, others)
-    if not changes:
-        return None
+    if not changes and not stands_alone(event):
+        return None  # what asks another record is noted even so: later, that record would answer otherwise
     changes["last_sequence"] = sequence
     if old is None:
         changes["first_sequence"] = sequence

@@ -103,12 +103,16 @@ def _consent(old: ContactState, event: Event, consent: ConsentChanged, others: O
 
 
 def _merge(old: ContactState, event: Event, merge: ContactMerged, others: Others) -> Changes:
+    if merge.from_id == merge.into_id:
+        return {}
     if old.id != merge.into_id:
         return {"merged_into": merge.into_id, "open_conversation": None}
     return _merged(old, others.get(merge.from_id) or ContactState(id=merge.from_id), merge)
 
 
 def _split(old: ContactState, event: Event, split: ContactUnmerged, others: Others) -> Changes:
+    if split.from_id == split.into_id:
+        return {}
     restored = others.get(split.into_id) or ContactState(id=split.into_id)
     survivor = others.get(split.from_id) or ContactState(id=split.from_id)
     return _restored(restored, survivor, split) if old.id == split.into_id else _left(old, restored, split)

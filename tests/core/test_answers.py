@@ -15,7 +15,7 @@ from sluiceway.errors import Unavailable
 from sluiceway_contracts import ContactState, ConversationState, uuid7
 
 PHONE = "tel:+447700900456"
-ANNA, BEN, CARLA, TALK = uuid7(), uuid7(), uuid7(), uuid7()
+ANNA, BEN, CARLA, TALK = (f"019c22f1-d578-7b69-b91e-e6031249eeb{n}" for n in range(2, 6))
 
 
 class Owners:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -11,6 +13,7 @@ import pytest
 
 from sluiceway import projection as projection_module
 from sluiceway import state
+from sluiceway.bus.consumer import Consumer
 from sluiceway.bus.link import Link
 from sluiceway.bus.store import Bucket, Conflict
 from sluiceway.bus.streams import Layout, ensure
@@ -267,6 +270,46 @@ async def test_a_write_of_somebody_else_is_read_and_folded_upon(link: Link, stre
         assert record.channels == ("sms", "voice")
         with pytest.raises(Conflict):
             await projection._records.write("acme", Key(CONVERSATION, first), record, entry.revision)
+
+
+async def done(link: Link, stream: str, durable: str) -> bool:
+    answer = await link.request(link.api(f"CONSUMER.INFO.{stream}.{durable}"))
+    info = msgspec.json.decode(answer.data)
+    return not info.get("num_pending", 1) and not info.get("num_ack_pending", 1)
+
+
+async def test_two_that_both_believe_they_hold_the_pin_end_with_the_same_records(link: Link, stream: Stream) -> None:
+    """As after a pause: each reads everything, and writes into the same bucket at once."""
+    chance = random.Random(7)
+    people, talks = [uuid7() for _ in range(3)], [uuid7() for _ in range(5)]
+    events: list[Event] = []
+    for _ in range(400):
+        contact, other, talk = chance.choice(people), chance.choice(people), chance.choice(talks)
+        data: EventData = chance.choice([received(), received(f"tel:+44770090{chance.randrange(1000, 1005)}")])
+        if chance.random() < 0.1 and contact != other:
+            data = ContactMerged(from_id=other, into_id=contact, method="command")
+        events.append(await stream.tell(data, contact, talk))
+    async with linked(link.settings) as second:
+        subject = f"{link.settings.prefix}.v1.*.events.>"
+        consumers = [
+            Consumer(one, stream.layout.events, durable, subject, in_order=True)
+            for one, durable in ((link, "state"), (second, "other"))
+        ]
+        projections = []
+        for one, consumer in zip((link, second), consumers, strict=True):
+            await consumer.create()
+            projections.append(Projection(consumer, Records(one, stream.layout.state), link.settings.prefix))
+        tasks = [asyncio.create_task(projection.run()) for projection in projections]
+        for durable in ("state", "other"):
+            await until(functools.partial(done, link, stream.layout.events, durable), f"{durable} is through")
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    wanted: dict[Key, state.Record] = {}
+    for sequence, event in enumerate(events, 1):
+        wanted |= state.fold(event, sequence, {key: wanted.get(key) for key in state.keys(event)})
+    assert {id: await stream.conversation(id) for id in talks} == {id: wanted[Key(CONVERSATION, id)] for id in talks}
+    assert {id: await stream.contact(id) for id in people} == {id: wanted[Key(CONTACT, id)] for id in people}
 
 
 async def test_a_record_that_an_operator_deleted_is_made_anew(link: Link, stream: Stream) -> None:
