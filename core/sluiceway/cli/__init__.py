@@ -16,6 +16,7 @@ COMMANDS = {
     "tail": ("tail", "The stream, readable, live."),
     "send": ("send", "Send a message to an address."),
     "reply": ("reply", "Answer in a conversation."),
+    "conversation": ("conversation", "What was said, over all channels: list and show."),
     "simulate": ("simulate", "A customer's message, signed as the provider signs it."),
     "simulator": ("simulator", "A provider in miniature, for gateways to send to."),
     "dead": ("dead", "What was put aside: list, show and replay it."),
