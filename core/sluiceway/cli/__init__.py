@@ -18,6 +18,7 @@ COMMANDS = {
     "reply": ("reply", "Answer in a conversation."),
     "conversation": ("conversation", "What was said, over all channels: list and show."),
     "contact": ("contact", "Who is who: show, merge, split, link, unlink, export, erase."),
+    "consumer": ("consumer", "Places in the stream for readers, with permissions."),
     "simulate": ("simulate", "A customer's message, signed as the provider signs it."),
     "simulator": ("simulator", "A provider in miniature, for gateways to send to."),
     "dead": ("dead", "What was put aside: list, show and replay it."),
