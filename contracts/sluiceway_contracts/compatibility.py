@@ -9,12 +9,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .schema import Schema
+from .states import STRUCTURES
 
 # `not` lists in LaterPart the parts that are known: it changes with every new one
 _COMPARED_APART = frozenset(
     {"$ref", "additionalProperties", "anyOf", "default", "enum", "items", "not", "properties", "required"}
     | {"title", "description", "type"}
 )
+
+_ROOTS = frozenset(struct.__name__ for struct in STRUCTURES)
+"""Records, questions and answers, which no type of event or command reaches."""
 
 
 def breaking(old: Schema, new: Schema) -> list[str]:
@@ -40,7 +44,7 @@ def breaking_subjects(old: Schema, new: Schema) -> list[str]:
 
 
 class _Comparison:
-    """Walks from each event and command; a structure is compared once, and named by itself."""
+    """Walks from each event, command, record and answer; a structure is compared once, and named by itself."""
 
     def __init__(self, old: Mapping[str, Schema], new: Mapping[str, Schema]) -> None:
         self.old, self.new = old, new
@@ -48,8 +52,8 @@ class _Comparison:
 
     def types(self) -> Iterator[str]:
         for name, schema in sorted(self.old.items()):
-            if "const" not in schema.get("properties", {}).get("type", {}):
-                continue  # a structure: what matters is where a type reaches it
+            if "const" not in schema.get("properties", {}).get("type", {}) and name not in _ROOTS:
+                continue  # a structure: what matters is where a type or a record reaches it
             if name in self.new:
                 yield from self.schemas(name, schema, self.new[name])
             else:

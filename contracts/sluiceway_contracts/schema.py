@@ -21,6 +21,7 @@ from .commands import COMMANDS, CommandData
 from .envelope import Envelope
 from .events import EVENTS, EventData
 from .parts import KNOWN
+from .states import STRUCTURES
 
 Schema = dict[str, Any]
 
@@ -34,8 +35,9 @@ _DATA: Mapping[str, type[EventData | CommandData]] = {**EVENTS, **COMMANDS}
 def json_schema(type: str | None = None) -> Schema:
     """The schema of every event and command, or of those of one type alone.
 
-    Under `$defs` stand the structures by name and each event and command by its type. An event of a type that is not
-    there needs only a valid envelope. Raises `KeyError` for a type that the contract does not have.
+    Under `$defs` stand the structures by name, records and answers too, and each event and command by its type. An
+    event of a type that is not there needs only a valid envelope. Raises `KeyError` for a type that the contract does
+    not have.
     """
     defs = definitions("#/$defs/")
     if type is not None:
@@ -58,12 +60,12 @@ def json_schema(type: str | None = None) -> Schema:
 
 
 def definitions(prefix: str) -> dict[str, Schema]:
-    """Every structure by its name, those of questions too, and the envelope of every event and command by its type.
+    """Every structure by its name, of questions, answers and records too; the envelope of events and commands by type.
 
     References are `prefix` and the name: "#/$defs/" in JSON Schema, "#/components/schemas/" in AsyncAPI.
     """
-    asked = [struct for ask in ASKS.values() for struct in ask]
-    _, found = msgspec.json.schema_components([Envelope, *_DATA.values(), *asked], ref_template=prefix + "{name}")
+    others = [*STRUCTURES, *(struct for ask in ASKS.values() for struct in ask)]
+    _, found = msgspec.json.schema_components([Envelope, *_DATA.values(), *others], ref_template=prefix + "{name}")
     defs: dict[str, Schema] = {name: _tidy(schema, prefix) for name, schema in found.items()}
     defs["AnyPart"] = {
         "description": "A part of a message's content. Other types of parts are valid too: show their fallback.",

@@ -10,6 +10,7 @@ from msgspec import Struct
 from sluiceway_contracts import CanSend, ConsentSet, MessageSend
 
 from .accounts import Notice
+from .answers import Answers
 from .asks import Answering, Asks, answering
 from .bus.consumer import Consumer
 from .bus.link import Link
@@ -27,6 +28,7 @@ from .idle import Idle
 from .ladder import Ladder, RouteRecord
 from .ledger import Ledger
 from .placement import Placement
+from .projection import Projection
 from .register import Register
 from .schedule import Schedule
 from .sends import Sends
@@ -64,6 +66,7 @@ class Dispatch:
         self._consent = Consumer(link, shared.layout.events, "consents", f"{start}.events.consent.changed.>")
         self._routes = Bucket(link, shared.layout.messages, RouteRecord)
         self._register = Register(shared.register)
+        self._idle = Idle(Schedule(link, shared.prefix), shared.placement)
         self._consents = Consents(Bucket(link, shared.layout.identity, ConsentRecord), shared.identity)
         self._survey = Survey(shared.continuity, self._register, shared.placement.latest, self._consents)
 
@@ -71,6 +74,8 @@ class Dispatch:
         """Make the consumers. Raises `ConsumerError` or `Unavailable`."""
         for consumer in (self._addressed, self._all, self._consent):
             await consumer.create()
+        s = self._shared
+        self._projection = await Projection.create(s.link, s.layout, s.prefix, self._idle.hear)
 
     def work(self) -> Iterator[Coroutine[Any, Any, None]]:
         """What is to run until it is cancelled."""
@@ -79,6 +84,7 @@ class Dispatch:
         yield Unserved(self._all, s.prefix, s.register, s.ledger, s.failures).run()
         yield ConsentReader(self._consent, s.prefix, self._consents).run()
         yield Falls(s.link, s.prefix, s.layout.commands, self._routes).run()
+        yield self._projection.run()
         yield Asks(s.link, s.prefix, self._questions()).run()
 
     def _handlers(self) -> Mapping[str, Handler]:
@@ -93,13 +99,14 @@ class Dispatch:
 
     def _decisions(self) -> Decisions:
         s = self._shared
-        idle = Idle(Schedule(s.link, s.prefix), s.placement)
-        return Decisions(s.placement, s.identity, self._register, idle)
+        return Decisions(s.placement, s.identity, self._register, self._idle)
 
     def _questions(self) -> Mapping[str, Answering]:
         """Who answers which question: one line each."""
+        s = self._shared
         return {
             CanSend.name: answering(CanSend, self._survey.can_send),
+            **Answers(s.link, s.layout.state, s.continuity).asks,
         }
 
     def _sends(self) -> Sends:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 
-from sluiceway_contracts import Command, ConversationClose
+from sluiceway_contracts import Command, ConversationClose, ConversationOpened, ConversationReopened, Event
 from sluiceway_contracts.values import now
 
 from .checks import LATEST
@@ -29,6 +29,12 @@ class Idle:
         self._continuity = placement.continuity
         self._unions = placement.unions
         self._windows = placement.windows
+
+    async def hear(self, tenant: str, event: Event) -> None:
+        """Watch a conversation from its beginning, and again when it goes on. Raises `Unavailable`."""
+        data = event.data
+        if isinstance(data, ConversationOpened | ConversationReopened):
+            await self.watch(tenant, data.conversation_id, data.channel, event.time)
 
     async def watch(self, tenant: str, conversation: str, channel: str, since: datetime.datetime) -> None:
         """Have a conversation looked at when its idle window ends; asked twice, it is once. Raises `Unavailable`."""

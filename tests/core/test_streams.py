@@ -45,7 +45,7 @@ async def test_streams_are_as_the_contract_says(
     assert config["duplicate_window"] == window_s * 10**9
 
 
-@pytest.mark.parametrize(("room", "days"), [("identity", 0), ("messages", 30), ("accounts", 1)])
+@pytest.mark.parametrize(("room", "days"), [("identity", 0), ("state", 0), ("messages", 30), ("accounts", 1)])
 async def test_buckets_keep_the_last_of_each_key(link: Link, layout: Layout, room: str, days: int) -> None:
     config = await config_of(link, f"KV_{getattr(layout, room)}")
     assert config["subjects"] == [f"$KV.{getattr(layout, room)}.>"]
@@ -69,7 +69,7 @@ async def test_what_is_there_is_left_alone(link: Link, layout: Layout) -> None:
     assert after["state"]["messages"] == 1
 
 
-ROOMS = ("EVENTS", "SCHEDULED", "COMMANDS", "DEAD", "IDENTITY", "MESSAGES", "ACCOUNTS")
+ROOMS = ("EVENTS", "SCHEDULED", "COMMANDS", "DEAD", "IDENTITY", "MESSAGES", "STATE", "ACCOUNTS")
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "subjects": ({"subjects": ["elsewhere.>"]}, r"has subjects=\['elsewhere\.>'\], but must have .*; alter it"),
     "discard": ({"discard": "old"}, "has discard=old, but must have new; alter it"),

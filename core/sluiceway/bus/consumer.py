@@ -66,14 +66,18 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class Consumer:
-    """`deliveries()` yields messages for as long as this process has the pin, and goes on when it gets it back."""
+    """`deliveries()` yields messages for as long as this process has the pin, and goes on when it gets it back.
 
-    def __init__(self, link: Link, stream: str, durable: str, subject: str) -> None:
+    With `in_order`, acknowledging a message acknowledges all before it.
+    """
+
+    def __init__(self, link: Link, stream: str, durable: str, subject: str, *, in_order: bool = False) -> None:
         self.epoch = 0
         self._link = link
         self._stream = stream
         self._durable = durable
         self._subject = subject
+        self._ack_policy = "all" if in_order else "explicit"
         self._pin = ""
         self._given = 0
 
@@ -82,7 +86,7 @@ class Consumer:
         config = {
             "durable_name": self._durable,
             "filter_subject": self._subject,
-            "ack_policy": "explicit",
+            "ack_policy": self._ack_policy,
             "ack_wait": ACK_WAIT_S * 10**9,
             "max_ack_pending": MAX_ACK_PENDING,
             "deliver_policy": "all",

@@ -53,6 +53,14 @@ class Bucket(Generic[T]):
         """The latest value; None where there is none. Raises `Unavailable`."""
         return self._entry(await self._last(key))
 
+    async def look(self, key: str) -> tuple[T | None, int]:
+        """The latest value and the revision to `update`, that of its deletion too. Raises `Unavailable`."""
+        message = await self._last(key)
+        entry = self._entry(message)
+        if message is None or message.headers is None:
+            return None, 0
+        return entry.value if entry is not None else None, int(message.headers[_SEQUENCE])
+
     async def keys(self, start: str = "") -> list[str]:
         """Every key that begins with these whole tokens, sorted, those too whose value was deleted.
 

@@ -26,6 +26,7 @@ class Layout:
         self.events, self.commands, self.dead = f"{n}_EVENTS", f"{n}_COMMANDS", f"{n}_DEAD"
         self.scheduled = f"{n}_SCHEDULED"
         self.identity, self.messages, self.accounts = f"{n}_IDENTITY", f"{n}_MESSAGES", f"{n}_ACCOUNTS"
+        self.state = f"{n}_STATE"
         self.configs: dict[str, dict[str, Any]] = {
             config["name"]: config | {"num_replicas": settings.replicas}
             for config in (
@@ -35,6 +36,7 @@ class Layout:
                 _stream(self.dead, f"{p}.dead.>", days=30),
                 _bucket(self.identity),
                 _bucket(self.messages, days=30),
+                _bucket(self.state),  # what is older than the stream can't be made again from it
                 _bucket(self.accounts, days=1),  # an account that nobody has served for a day is nobody's
             )
         }

@@ -31,7 +31,7 @@ FROM_CUSTOMER, TO_CUSTOMER, NEITHER = "←", "→", "·"
 
 # C0, DEL and C1 drive terminals; the bidirectional ones show a line in another order than it has
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_MAX_CHARS = 2000
+MAX_CHARS = 2000
 
 
 def shown(text: str) -> str:
@@ -54,10 +54,10 @@ def readable(data: bytes) -> str:
         return click.style(f"{'':8}  {shown(error.type or '?')}  {shown(what)}", fg="red")
     type = event.type.removeprefix("sluiceway.")
     where = "/".join(filter(None, (event.channel, event.account))) or event.tenant
-    told = "  ".join(filter(None, (event.subject and shown(event.subject), shown(_said(event.data))[:_MAX_CHARS])))
+    told = "  ".join(filter(None, (event.subject and shown(event.subject), shown(said(event.data))[:MAX_CHARS])))
     colour = "red" if _failed(event.data) else COLOURS.get(type)
     return (
-        f"{click.style(_time(event.time), dim=True)}  {shown(where)} {_arrow(event)} {_coloured(type, colour)}  {told}"
+        f"{click.style(clock(event.time), dim=True)}  {shown(where)} {_arrow(event)} {_coloured(type, colour)}  {told}"
     )
 
 
@@ -65,7 +65,8 @@ def _coloured(type: str, colour: str | None) -> str:
     return click.style(f"{shown(type):{TYPE_WIDTH}}", fg=colour)
 
 
-def _time(moment: datetime.datetime) -> str:
+def clock(moment: datetime.datetime) -> str:
+    """Local time, with the day where that is not today."""
     local = moment.astimezone()
     today = local.date() == datetime.datetime.now().astimezone().date()
     return local.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S")
@@ -84,36 +85,40 @@ def _failed(data: EventData) -> bool:
     return isinstance(data, CommandFailed) or (isinstance(data, MessageStatus) and data.overall in TERMINAL)
 
 
-def _said(data: EventData) -> str:
+def said(data: EventData) -> str:
+    """What an event tells, in words; not yet `shown`."""
     match data:
         case MessageReceived(message=message) | MessageSent(message=message):
-            return f"{_name(message.author)}: {_text(message)}"
+            return f"{name_of(message.author)}: {text_of(message)}"
         case MessageStatus():
-            return _fate(data)
+            return fate(data)
         case CommandFailed():
-            return f"{_error(data.error)} ({data.command_type or 'a command that can not be read'})"
+            return f"{error_of(data.error)} ({data.command_type or 'a command that can not be read'})"
         case MessageEdited():
-            return f"{_name(data.by)}: {plain(data.parts)}"
+            return f"{name_of(data.by)}: {plain(data.parts)}"
         case UnknownEvent():
             return _fields(data.raw)
     return _fields(msgspec.to_builtins(data))
 
 
-def _fate(data: MessageStatus) -> str:
-    errors = sorted({_error(piece.error) for piece in data.pieces if piece.error is not None})
+def fate(data: MessageStatus) -> str:
+    """What has become of a message, and why."""
+    errors = sorted({error_of(piece.error) for piece in data.pieces if piece.error is not None})
     named = errors and all(error.startswith(data.overall) for error in errors)
     return ", ".join(errors if named else (data.overall, *errors))
 
 
-def _text(message: Message) -> str:
+def text_of(message: Message) -> str:
+    """All that it says, in plain text."""
     return message.text or plain(message.parts)
 
 
-def _name(party: Party) -> str:
+def name_of(party: Party) -> str:
+    """The most telling word for somebody."""
     return party.name or party.address or party.agent_id or party.role
 
 
-def _error(error: Error) -> str:
+def error_of(error: Error) -> str:
     code = f"{error.code} {error.provider_code}" if error.provider_code else error.code
     return f"{code}: {error.message}"
 

@@ -38,6 +38,13 @@ def conversation(context: click.Context, parameter: click.Parameter, value: str 
     raise click.BadParameter(f"{value!r} is no conversation's id: a UUID in lower case, as `sluiceway tail` shows it")
 
 
+def uuid(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """An id, or the usage error that it is none."""
+    if is_uuid(value):
+        return value
+    raise click.BadParameter(f"{value!r} is no id: a UUID in lower case")
+
+
 def words(context: click.Context, parameter: click.Parameter, value: str) -> str:
     """A text that says something, or the usage error that it does not."""
     if not value.strip():
