@@ -95,8 +95,9 @@ class Projection:
             self._records.forget()
         for group in _groups(self._told(batch)):
             await surely(self._store, group)
-            for told in group if self._listener is not None else ():
-                await surely(self._listener, told.tenant, told.event)
+            if self._listener is not None:
+                for told in group:
+                    await surely(self._listener, told.tenant, told.event)
         await batch[-1].ack()
 
     def _told(self, batch: Sequence[Delivery]) -> Iterator[Told]:
