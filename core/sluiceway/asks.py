@@ -42,11 +42,15 @@ class Asks:
         self._at_once = asyncio.Semaphore(AT_ONCE)
 
     async def run(self) -> None:
-        """Answer until cancelled."""
-        for name in self._answering:
-            subject = f"{self._prefix}.{subjects.VERSION}.*.ask.{name}"
-            await surely(self._link.receive, subject, self._hear, queue=NAME)
-        await asyncio.Event().wait()
+        """Answer until cancelled; then what was asked is answered yet, and others are asked."""
+        start = f"{self._prefix}.{subjects.VERSION}.*.ask"
+        ends = [await surely(self._link.receive, f"{start}.{name}", self._hear, queue=NAME) for name in self._answering]
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if self._link.connected:
+                await asyncio.gather(*(end() for end in ends))
+            await asyncio.gather(*self._tasks)
 
     def _hear(self, message: Heard) -> None:
         if not message.reply or len(self._tasks) >= MAX_WAITING:

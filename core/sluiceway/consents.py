@@ -5,6 +5,8 @@ Each address has a record in the bucket that forgets nothing; the latest event w
 
 from __future__ import annotations
 
+import contextlib
+
 import structlog
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,6 +17,7 @@ from .bus.consumer import Consumer, Delivery
 from .bus.store import Bucket, Conflict
 from .checks import Refusal
 from .continuity import Continuity
+from .errors import SluicewayError
 from .identity import Identity
 from .patience import surely
 from .register import Register
@@ -96,18 +99,25 @@ class ConsentReader:
         self._consents = consents
 
     async def run(self) -> None:
-        """Read until cancelled."""
-        async for delivery in self._consumer.deliveries():
-            try:
-                tenant = subjects.parse_event(delivery.subject, prefix=self._prefix).tenant
-                said = Event.decode(delivery.data).data
-                if isinstance(said, ConsentChanged):
-                    await surely(self._consents.note, tenant, said, delivery.sequence)
-            except (Undecodable, subjects.InvalidSubject) as error:
-                log.warning("consent.unreadable", why=str(error))
-            except Exception:  # one event's fault is no other's
-                log.exception("consent.broken")
-            await delivery.ack()
+        """Read until cancelled; then another process may."""
+        try:
+            async for delivery in self._consumer.deliveries():
+                await self._take(delivery)
+        finally:
+            with contextlib.suppress(SluicewayError):
+                await self._consumer.release()
+
+    async def _take(self, delivery: Delivery) -> None:
+        try:
+            tenant = subjects.parse_event(delivery.subject, prefix=self._prefix).tenant
+            said = Event.decode(delivery.data).data
+            if isinstance(said, ConsentChanged):
+                await surely(self._consents.note, tenant, said, delivery.sequence)
+        except (Undecodable, subjects.InvalidSubject) as error:
+            log.warning("consent.unreadable", why=str(error))
+        except Exception:  # one event's fault is no other's
+            log.exception("consent.broken")
+        await delivery.ack()
 
 
 class ConsentCommands:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import msgspec
+import structlog
 
 from sluiceway_contracts import Command, MessageSend, is_uuid
 from sluiceway_contracts.values import now
 
 from .bus.consumer import Delivery
 from .checks import Refusal
+from .dispatcher import NAME
 from .errand import Errand, read
+from .errors import Unavailable
 from .forwarding import Forwarding
 from .ladder import Ladder
 from .ledger import Ledger
 from .routing import Way, explain, first, ways
 from .schedule import Schedule
 from .survey import Survey
+
+log = structlog.get_logger(__name__)
 
 
 class Sends:
@@ -43,11 +48,20 @@ class Sends:
         assert isinstance(send, MessageSend)  # noqa: S101  # it is registered for these alone
         try:
             await self._send(command, delivery)
-        except Refusal as refusal:
-            if is_uuid(send.message_id) and refusal.code != "duplicate_message_id":
-                nowhere = msgspec.structs.replace(command, channel=None, account=None)
-                await self._ledger.refuse(command.tenant, nowhere, send, refusal)
+        except Unavailable:
             raise
+        except Refusal as refusal:
+            await self._refuse(command, send, refusal)
+        except Exception:
+            log.exception("command.broken", account=NAME, message=send.message_id)
+            await self._refuse(command, send, Refusal("internal", "the dispatcher broke over it; its log says where"))
+
+    async def _refuse(self, command: Command, send: MessageSend, refusal: Refusal) -> None:
+        """Raises the refusal."""
+        if is_uuid(send.message_id) and refusal.code != "duplicate_message_id":
+            nowhere = msgspec.structs.replace(command, channel=None, account=None)
+            await self._ledger.refuse(command.tenant, nowhere, send, refusal)
+        raise refusal
 
     async def _send(self, command: Command, delivery: Delivery) -> None:
         errand = read(command, delivery, self._prefix)

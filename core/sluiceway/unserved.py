@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import structlog
@@ -12,6 +13,7 @@ from .accounts import Notice
 from .bus.consumer import Consumer, Delivery
 from .bus.store import Bucket
 from .checks import Refusal
+from .errors import SluicewayError
 from .failures import Failures
 from .ledger import Ledger
 from .patience import surely
@@ -36,15 +38,22 @@ class Unserved:
         self._seen: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Watch until cancelled."""
-        async for delivery in self._consumer.deliveries():
-            try:
-                await self._judge(delivery)
-            except subjects.InvalidSubject:
-                pass  # nobody's token: there is no tenant's subject to tell it on
-            except Exception:  # one command's fault is no other's
-                log.exception("unserved.broken")
-            await delivery.ack()
+        """Watch until cancelled; then another process may."""
+        try:
+            async for delivery in self._consumer.deliveries():
+                await self._take(delivery)
+        finally:
+            with contextlib.suppress(SluicewayError):
+                await self._consumer.release()
+
+    async def _take(self, delivery: Delivery) -> None:
+        try:
+            await self._judge(delivery)
+        except subjects.InvalidSubject:
+            pass  # nobody's token: there is no tenant's subject to tell it on
+        except Exception:  # one command's fault is no other's
+            log.exception("unserved.broken")
+        await delivery.ack()
 
     async def _judge(self, delivery: Delivery) -> None:
         subject = subjects.parse_command(delivery.subject, prefix=self._prefix)

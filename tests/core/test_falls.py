@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from sluiceway.bus.store import Bucket
@@ -24,7 +26,7 @@ from sluiceway_contracts import (
     uuid7,
 )
 
-from .conftest import until
+from .conftest import linked, until
 from .twochannels import TwoChannels, two_channels
 
 
@@ -94,3 +96,36 @@ async def test_consent_that_can_not_be_read_keeps_nobody_from_what_comes_after_i
         return await known.revoked("acme", "tel:+447700900777") == {"sms"}
 
     await until(noted, "it is noted")
+
+
+async def test_a_clean_stop_gives_up_all_that_the_dispatcher_had(tmp_path: Path, own_nats: NatsServer) -> None:
+    async with two_channels(tmp_path, own_nats) as rig:
+        await rig.ask_to_send(conversation_id=await rig.customer())
+        await rig.until_status(1, "delivered")
+        await rig.ask_to_send(to=("tel:+15005550004",), channel="sms", account="uk-sms")
+        await rig.until_event("consent.changed")
+        names = rig.core.nats.names
+        durables = (f"{names}_COMMANDS.dispatcher", f"{names}_COMMANDS.unserved", f"{names}_EVENTS.consents")
+
+        async def pinned() -> list[bool]:
+            async with linked(rig.core.nats) as link:
+                answers = [await link.request(link.api(f"CONSUMER.INFO.{name}")) for name in durables]
+            groups = [msgspec.json.decode(answer.data)["priority_groups"] for answer in answers]
+            return [bool(group[0].get("pinned_client_id")) for group in groups]
+
+        async def all_pinned() -> bool:
+            return all(await pinned())
+
+        await until(all_pinned, "it has all")
+        await rig.service.stop()
+        assert await pinned() == [False, False, False]
+
+
+async def test_a_failure_whose_command_the_stream_has_no_more_waits_for_its_time(
+    rig: TwoChannels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluiceway.bus.consumer.Delivery.sequence", 10**6)
+    fields: dict[str, Any] = {"fallback_channels": ("sms",), "fallback_after_ms": 2000}
+    await rig.ask_to_send(conversation_id=await rig.customer("+15005553003"), **fields)
+    await rig.until_status(2, "failed")
+    assert [channel for channel, _ in rig.sent] == ["chat", "sms"]

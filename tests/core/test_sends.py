@@ -12,6 +12,8 @@ import pytest
 
 from sluiceway.accounts import Notice
 from sluiceway.bus.store import Bucket
+from sluiceway.routing import View
+from sluiceway.survey import Survey
 from sluiceway.testing.nats import NatsServer
 from sluiceway_contracts import (
     Command,
@@ -230,6 +232,30 @@ async def test_a_command_that_comes_again_is_forwarded_and_sent_once(rig: TwoCha
     await rig.ask_to_send("After.", conversation_id=where)
     await rig.until_event("message.sent", 2)
     assert rig.sent == [("chat", "Once."), ("sms", "After.")]
+
+
+async def test_a_message_that_the_dispatcher_breaks_over_is_told_as_failed_and_never_sent(
+    rig: TwoChannels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, broken = Survey.of, [True]
+
+    async def of(self: Survey, tenant: str, talk: Any) -> View:
+        if broken:
+            broken.clear()
+            raise RuntimeError("a fault of ours")
+        return await original(self, tenant, talk)
+
+    monkeypatch.setattr(Survey, "of", of)
+    where = await rig.customer()
+    await rig.ask_to_send("Never.", conversation_id=where)
+    failed = (await rig.failure()).data
+    assert isinstance(failed, CommandFailed)
+    assert failed.error.code == "internal"
+    names = rig.core.nats.names
+    await rig.link.request(rig.link.api(f"CONSUMER.DELETE.{names}_COMMANDS.dispatcher"))
+    await rig.ask_to_send("After.", conversation_id=where)
+    await rig.until_event("message.sent")
+    assert rig.sent == [("chat", "After.")]
 
 
 async def test_what_was_told_as_failed_is_not_sent_when_a_channel_opens(rig: TwoChannels) -> None:
