@@ -40,6 +40,7 @@ class Notice(Struct, frozen=True, kw_only=True):
     gateway: str
     address: str
     capabilities: Capabilities
+    schemes: tuple[str, ...] = ()
     sends: bool = True
     health: str = "healthy"
 
@@ -54,8 +55,11 @@ class Accounts:
         self, connections: Mapping[str, Connection], accounts: Mapping[str, Account], base_url: str, file: str
     ):
         self.connections = connections
+        mine: dict[str, list[Account]] = {name: [] for name in connections}
+        for account in accounts.values():
+            mine[account.connection].append(account)
         self.gateways: dict[str, Gateway[Any, Any]] = {
-            name: c.type(c.settings, f"{base_url}/hooks/{c.hook}") for name, c in connections.items()
+            name: c.type(c.settings, f"{base_url}/hooks/{c.hook}", mine[name]) for name, c in connections.items()
         }
         self._by_identity: dict[tuple[str, str], Served] = {}
         for name, account in accounts.items():
@@ -95,6 +99,7 @@ class Accounts:
             gateway=self.connections[served.connection].gateway,
             address=served.account.address,
             capabilities=served.gateway.capabilities,
+            schemes=served.gateway.schemes,
             sends=isinstance(served.gateway, Sender),
         )
 

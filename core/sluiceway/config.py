@@ -23,12 +23,13 @@ from sluiceway_contracts import addresses, subjects
 from . import plugins
 from .errors import ConfigError
 from .gateway import Account, Gateway, Secret, Settings
-from .places import file_fault, listen_fault, url_fault
-from .sections import Core, Http, Identity, Limits, Log, Nats, Probes, Section, Spool
+from .places import file_fault, listen_fault, network_fault, url_fault
+from .sections import Conversations, Core, Http, Identity, Limits, Log, Nats, Probes, Section, Spool
 
 __all__ = [
     "Config",
     "Connection",
+    "Conversations",
     "Core",
     "Http",
     "Identity",
@@ -187,6 +188,8 @@ def _faults(core: Core) -> Iterator[tuple[str, str | None]]:
     yield "probes.listen", listen_fault(core.probes.listen)
     if core.http.public_url is not None:
         yield "http.public_url", url_fault(core.http.public_url, "https", "http")
+    for network in core.http.trusted_proxies:
+        yield "http.trusted_proxies", network_fault(network)
     for url in (core.nats.url or "").split(",") if core.nats.url else ():
         yield "nats.url", url_fault(url, "nats", "tls", "ws", "wss")
     if not 0 < core.nats.port <= 65535:

@@ -1,58 +1,38 @@
 """Which contact an address belongs to, and in which conversation it speaks: claimed in KV, so that all replicas agree.
 
-Claim first: whoever creates a key wins, whoever loses reads the winner. A conversation is announced before its first
-message, exactly once: whoever finds it unannounced publishes `conversation.opened`, whose id follows from the
-conversation, and then notes that it did. Nothing is merged or closed here.
+Claim first: whoever creates a key wins, whoever loses reads the winner. What nobody proved claims nothing: an address
+typed into a form is remembered as somebody's word for it, one that a mail merely says it is from speaks for itself
+alone. Neither joins a conversation of the address's owner. Merging is `unions`' matter.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import NamedTuple, TypeVar
+import datetime
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
 
+import msgspec
 from msgspec import Struct
 
-from sluiceway_contracts import ConversationOpened, Event, uuid7
+from sluiceway_contracts import ConversationOpened, uuid7
+from sluiceway_contracts.values import now
 
-from . import metrics
 from .bus.link import Link
 from .bus.store import Bucket, Conflict, Entry
 from .cache import Cache
+from .contacts import AddressRecord, Change, ClaimRecord, ContactRecord, Known, Reach, begun, doubted, heard, linked
+from .directory import CACHE_SIZE, Directory, Table
 from .errors import ConfigError, Unavailable
 from .identity import Identity
+from .spellings import canonical
 from .stream import EventStream
+from .windows import Windows
 
-T = TypeVar("T", bound=Struct)
-
-CACHE_SIZE = 100_000
-
-
-class AddressRecord(Struct, frozen=True):
-    """`<tenant>.a.<address key>`: whose address it is."""
-
-    contact: str
-
-
-class Reach(Struct, frozen=True):
-    """An address of a contact, and the account of ours that it is reached from."""
-
-    address: str
-    channel: str
-    account: str
-
-
-class ContactRecord(Struct, frozen=True):
-    """`<tenant>.c.<contact>`: the contact's open conversation, and how it is reached."""
-
-    conversation: str
-    reaches: tuple[Reach, ...]
-
-
-class ConversationRecord(Struct, frozen=True):
-    """`<tenant>.v.<conversation>`: whose it is, and whether the stream knows of it."""
-
-    contact: str
-    announced: bool = False
+ASSERTED = "asserted"
+INVITED = datetime.timedelta(days=30)
+"""For so long an answer from an address that we wrote to proves that it is the contact's."""
 
 
 class FingerprintRecord(Struct, frozen=True):
@@ -62,145 +42,245 @@ class FingerprintRecord(Struct, frozen=True):
 
 
 class Place(NamedTuple):
-    """Where a message belongs. `resolved_by` is a word of `MessageReceived`."""
+    """Where a message belongs. `resolved_by` is a word of `MessageReceived`; a guest writes, and is not the contact."""
 
     contact: str
     conversation: str
     is_new: bool = False
+    guest: bool = False
 
     @property
     def resolved_by(self) -> str:
-        return "new" if self.is_new else "open"
+        return "token" if self.guest else "new" if self.is_new else "open"
 
 
 class Talk(NamedTuple):
-    """A conversation: whose it is, and how that contact is reached, latest last."""
+    """A conversation: whose it is now, as which one it goes on, and how that contact is reached.
+
+    `reaches` are in the order of their first use; `asserted` are addresses that nobody proved, `closed` says that the
+    conversation has ended, until somebody writes in it.
+    """
 
     contact: str
     conversation: str
     reaches: tuple[Reach, ...]
+    asserted: tuple[str, ...] = ()
+    closed: bool = False
+
+
+class _Claim(NamedTuple):
+    """What came of claiming an address: whose it is, how that is known, who else said that it is theirs."""
+
+    contact: str
+    method: str
+    rival: str | None
+    is_new: bool
 
 
 class Continuity:
     """Contacts and conversations of all tenants."""
 
-    def __init__(self, link: Link, bucket: str, identity: Identity, stream: EventStream) -> None:
+    def __init__(self, link: Link, bucket: str, identity: Identity, stream: EventStream, windows: Windows) -> None:
+        self.directory = Directory(link, bucket, stream)
+        self.addresses: Table[AddressRecord] = Bucket(link, bucket, AddressRecord)
+        self.claims: Table[ClaimRecord] = Bucket(link, bucket, ClaimRecord)
+        self._fingerprints: Table[FingerprintRecord] = Bucket(link, bucket, FingerprintRecord)
         self._identity = identity
-        self._stream = stream
-        self._addresses = Bucket(link, bucket, AddressRecord)
-        self._contacts = Bucket(link, bucket, ContactRecord)
-        self._conversations = Bucket(link, bucket, ConversationRecord)
-        self._fingerprints = Bucket(link, bucket, FingerprintRecord)
-        self._places: Cache[tuple[str, Reach], Place] = Cache(CACHE_SIZE)
-        self._talks: Cache[tuple[str, str], Talk] = Cache(CACHE_SIZE)
-        link.on_reconnect += [self._places.clear, self._talks.clear]
+        self._windows = windows
+        self._owners: Cache[tuple[str, str, bool], str] = Cache(CACHE_SIZE)
+        link.on_reconnect.append(self._owners.clear)
 
     async def check_key(self) -> None:
         """Refuse another key than the one that this deployment began with. Raises `ConfigError` or `Unavailable`."""
         mine = FingerprintRecord(self._identity.fingerprint)
         try:
             await self._fingerprints.create("fingerprint", mine)
-        except Conflict:
-            found = await self._fingerprints.get("fingerprint")
-            if found is not None and found.value != mine:
+        except Conflict as conflict:
+            if conflict.found is not None and conflict.found.value != mine:
                 what = "is not the key that this NATS's contacts were made with; use that one, it is never changed"
                 raise ConfigError("configuration", "identity.key", what) from None
 
-    async def resolve(self, tenant: str, reach: Reach, reason: str) -> Place:
-        """The contact and open conversation of an address, made where there is none. Raises `Unavailable`.
+    def token(self, address: str) -> str:
+        """The key token of an address, the same for all its spellings."""
+        return self._identity.address_key(canonical(address))
 
-        `reason` is why a conversation would be opened, a word of `ConversationOpened`.
+    async def resolve(self, tenant: str, reach: Reach, reason: str, assurance: str = "channel") -> Place:
+        """The contact of an address and the conversation that it speaks in, made where there are none.
+
+        `reason` is why a conversation would be opened, a word of `ConversationOpened`; `assurance` is how well the
+        address is proven. Raises `Unavailable`.
         """
-        cached = self._places.get((tenant, reach))
-        if cached is not None:
-            return cached
-        contact, known = await self._claim_address(tenant, reach.address)
-        conversation, revision = await self._claim_conversation(tenant, contact, known, reach)
-        is_new = await self._announce(tenant, contact, conversation, revision, reach, reason)
-        self._places.put((tenant, reach), Place(contact, conversation))
-        return Place(contact, conversation, is_new)
+        owner = self._owners.get((tenant, reach.address, assurance != ASSERTED))
+        record = self.directory.known(tenant, owner) if owner is not None else None
+        if owner is not None and record is not None:
+            window = self._windows.of(tenant, reach.channel)
+            if record.is_settled(reach, reason == "inbound", now(), window):
+                return Place(owner, record.conversation)
+        known = Known(reach.address, assurance, "message", now())
+        claim = await self._claim(tenant, known)
+        place = await self._place(tenant, claim, reach, reason, msgspec.structs.replace(known, method=claim.method))
+        self._owners.put((tenant, reach.address, assurance != ASSERTED), place.contact)
+        return place
 
-    def known(self, tenant: str, conversation: str) -> Talk | None:
-        """What `find` found before; the contact may have gained an address since."""
-        return self._talks.get((tenant, conversation))
+    async def speak(self, tenant: str, contact: str, reach: Reach, reason: str, guest: bool = False) -> Place:
+        """The conversation of a contact that we know already, with one more word in it. Raises `Unavailable`."""
+        change = Change(tenant, contact, now(), reach.channel, reach.account)
+        window = self._windows.of(tenant, reach.channel)
+        step = partial(heard, change, reach=reach, window=window, reason=reason, guest=guest)
+        record, told = await self.directory.change(tenant, contact, step)
+        if record.merged_into is not None:
+            return await self.speak(tenant, await self._now(tenant, contact), reach, reason, guest)
+        is_new = any(isinstance(event.data, ConversationOpened) for event in told)
+        return Place(contact, record.conversation, is_new, guest)
+
+    async def admit(self, tenant: str, conversation: str, reach: Reach) -> Place | None:
+        """The place of a message that a reply token admits; None where the conversation is gone. Raises `Unavailable`.
+
+        Whoever has the token speaks in that conversation, and becomes nobody by it.
+        """
+        talk = await self.find(tenant, conversation)
+        if talk is None:
+            return None
+        owner = await self.addresses.get(f"{tenant}.a.{self.token(reach.address)}")
+        guest = owner is None or await self._now(tenant, owner.value.contact) != talk.contact
+        return await self.speak(tenant, talk.contact, reach, "inbound", guest)
 
     async def find(self, tenant: str, conversation: str) -> Talk | None:
-        """A conversation as it is now; None where it isn't there. Raises `Unavailable`."""
-        found = await self._conversations.get(f"{tenant}.v.{conversation}")
-        contact = await self._contacts.get(f"{tenant}.c.{found.value.contact}") if found is not None else None
-        if found is None or contact is None:
+        """A conversation, as it goes on now; None where there is none. Raises `Unavailable`."""
+        contact = await self.directory.whose(tenant, conversation)
+        person = await self.directory.find(tenant, contact) if contact is not None else None
+        if person is None:
             return None
-        talk = Talk(found.value.contact, conversation, contact.value.reaches)
-        self._talks.put((tenant, conversation), talk)
-        return talk
+        record = person.record
+        asserted = tuple(known.address for known in record.addresses if known.assurance == ASSERTED)
+        return Talk(person.contact, record.conversation, record.reaches, asserted, record.closed_at is not None)
 
-    async def _claim_address(self, tenant: str, address: str) -> tuple[str, bool]:
-        """The contact, and whether the address was known."""
-        key = f"{tenant}.a.{self._identity.address_key(address)}"
-        contact = uuid7()
-        try:
-            await self._addresses.create(key, AddressRecord(contact))
-        except Conflict:
-            return (await _present(self._addresses, key)).value.contact, True
-        return contact, False
-
-    async def _claim_conversation(self, tenant: str, contact: str, known: bool, reach: Reach) -> tuple[str, int]:
-        """The conversation, and its record's revision where it was made just now, else 0."""
-        key = f"{tenant}.c.{contact}"
-        entry = await self._contacts.get(key) if known else None
-        if entry is None:
-            conversation = uuid7()
-            try:
-                # both at once: a conversation that loses the race is a record that nobody refers to
-                _, revision = await asyncio.gather(
-                    self._contacts.create(key, ContactRecord(conversation, (reach,))),
-                    self._conversations.create(f"{tenant}.v.{conversation}", ConversationRecord(contact)),
-                )
-            except Conflict:
-                entry = await _present(self._contacts, key)
-            else:
-                return conversation, revision
-        while reach not in entry.value.reaches:
-            wider = ContactRecord(entry.value.conversation, (*entry.value.reaches, reach))
-            try:
-                await self._contacts.update(key, wider, entry.revision)
-                break
-            except Conflict:
-                entry = await _present(self._contacts, key)
-        return entry.value.conversation, 0
-
-    async def _announce(
-        self, tenant: str, contact: str, conversation: str, revision: int, reach: Reach, reason: str
-    ) -> bool:
-        """Make sure that the stream knows the conversation; whether it was news."""
-        key = f"{tenant}.v.{conversation}"
-        if not revision and (found := await self._conversations.get(key)) is not None:
-            if found.value.announced:
-                return False
-            revision = found.revision
-        opened = ConversationOpened(
-            conversation_id=conversation, contact_id=contact, channel=reach.channel, reason=reason
+    async def owner(self, tenant: str, address: str) -> str | None:
+        """Whose address it is, proven; else who gave it as theirs, or writes as it. Raises `Unavailable`."""
+        token = self.token(address)
+        found = (
+            await self.addresses.get(f"{tenant}.a.{token}")
+            or await self.claims.get(f"{tenant}.u.{token}")
+            or await self.addresses.get(f"{tenant}.n.{token}")
         )
-        event = Event(
-            id=self._identity.id(tenant, opened.type, conversation),
-            tenant=tenant,
-            channel=reach.channel,
-            account=reach.account,
-            contactid=contact,
-            subject=conversation,
-            data=opened,
-        )
-        await self._stream.publish(event)
-        metrics.count(metrics.conversations_opened, reach.channel).inc()
-        try:
-            await self._conversations.update(key, ConversationRecord(contact, announced=True), revision)
-        except Conflict:
+        person = await self.directory.find(tenant, found.value.contact) if found is not None else None
+        return person.contact if person is not None else None
+
+    async def note(self, tenant: str, contact: str, addresses: Sequence[str], method: str) -> None:
+        """Remember addresses that a contact gave as theirs; one that is somebody else's is told as a conflict.
+
+        Raises `Unavailable`.
+        """
+        for address in addresses:
+            known = Known(address, ASSERTED, method, now())
+            token = self.token(address)
+            owner = await self.addresses.get(f"{tenant}.a.{token}")
+            other = owner.value.contact if owner is not None else await self._first_claim(tenant, token, contact)
+            person = await self.directory.find(tenant, other)
+            rival = person.contact if person is not None else contact
+            change = Change(tenant, contact, known.since)
+            await self.directory.change(tenant, contact, partial(_noted, change, known=known, rival=rival))
+
+    async def invite(self, tenant: str, contact: str, address: str) -> bool:
+        """Note that we write to an address that a contact gave: an answer from there proves that it is theirs.
+
+        False where it is, or was given first as, another's: then a person must decide. Raises `Unavailable`.
+        """
+        key = f"{tenant}.u.{self.token(address)}"
+        owner = await self.addresses.get(f"{tenant}.a.{self.token(address)}")
+        if owner is not None:
+            return await self._now(tenant, owner.value.contact) == contact
+        claim = await self.claims.get(key)
+        if claim is None or await self._now(tenant, claim.value.contact) != contact:
             return False
+        if not _is_invited(claim.value, INVITED / 2):
+            invited = ClaimRecord(claim.value.contact, now())
+            try:
+                await self.claims.update(key, invited, claim.revision)
+            except Conflict:
+                return await self.invite(tenant, contact, address)
         return True
 
+    async def _place(self, tenant: str, claim: _Claim, reach: Reach, reason: str, known: Known) -> Place:
+        person = None if claim.is_new else await self.directory.find(tenant, claim.contact)
+        if person is None:
+            change = Change(tenant, claim.contact, known.since, reach.channel, reach.account)
+            record = begun(change, reach, known, reason)
+            if claim.rival is not None:
+                record = doubted(change, record, known, claim.rival)
+            try:
+                told = await self.directory.create(tenant, claim.contact, record)
+            except Conflict:
+                pass  # another process was faster
+            else:
+                return Place(claim.contact, record.conversation, bool(told))
+        contact = person.contact if person is not None else claim.contact
+        change = Change(tenant, contact, known.since)
+        await self.directory.change(tenant, contact, partial(linked, change, known=known))
+        return await self.speak(tenant, contact, reach, reason)
 
-async def _present(bucket: Bucket[T], key: str) -> Entry[T]:
-    entry = await bucket.get(key)
-    if entry is None:
-        raise Unavailable(f"the key {key} was written and can't be read yet; a replica is behind")
-    return entry
+    async def _claim(self, tenant: str, known: Known) -> _Claim:
+        """Whose the address is from now on: whose it was, else whom we wrote to there, else a new contact's."""
+        token, mine = self.token(known.address), AddressRecord(uuid7())
+        proven = known.assurance != ASSERTED
+        proof, word = f"{tenant}.a.{token}", f"{tenant}.n.{token}"
+        key = proof if proven else word
+        found, claim, owner = await asyncio.gather(
+            self._create(key, mine),
+            self.claims.get(f"{tenant}.u.{token}"),
+            _nothing() if proven else self.addresses.get(proof),
+        )
+        invited = claim.value.contact if claim is not None and proven and _is_invited(claim.value, INVITED) else None
+        contact = found.value.contact
+        if invited not in (None, contact) and await self.directory.exact(tenant, contact) is None:
+            contact = invited or contact  # nobody has spoken as the other yet
+            try:
+                await self.addresses.update(key, AddressRecord(contact), found.revision)
+            except Conflict:
+                return await self._claim(tenant, known)
+        rival = next((entry.value.contact for entry in (owner, claim) if entry is not None), contact)
+        return _Claim(
+            contact=contact,
+            method="answered" if contact == invited else known.method,
+            rival=rival if rival != contact else None,
+            is_new=contact == mine.contact,
+        )
+
+    async def _create(self, key: str, mine: AddressRecord) -> Entry[AddressRecord]:
+        """The record of the key: ours, unless there was one."""
+        try:
+            return Entry(mine, await self.addresses.create(key, mine))
+        except Conflict as conflict:
+            if conflict.found is None:
+                raise Unavailable(f"the key {key} was written and can't be read yet; a replica is behind") from None
+            return conflict.found
+
+    async def _first_claim(self, tenant: str, token: str, contact: str) -> str:
+        """Who gave the address as theirs first: this contact, unless another did."""
+        try:
+            await self.claims.create(f"{tenant}.u.{token}", ClaimRecord(contact))
+        except Conflict as conflict:
+            if conflict.found is not None:
+                first: str = conflict.found.value.contact
+                return first
+        return contact
+
+    async def _now(self, tenant: str, contact: str) -> str:
+        """Who the contact is now."""
+        person = await self.directory.find(tenant, contact)
+        return person.contact if person is not None else contact
+
+
+def _noted(change: Change, record: ContactRecord, *, known: Known, rival: str) -> ContactRecord:
+    if record.merged_into is not None or record.knows(known.address) is not None:
+        return record
+    record = linked(change, record, known)
+    return doubted(change, record, known, rival) if rival != change.contact else record
+
+
+def _is_invited(claim: ClaimRecord, within: datetime.timedelta) -> bool:
+    return claim.invited_at is not None and now() - claim.invited_at < within
+
+
+async def _nothing() -> None:
+    return None

@@ -15,7 +15,7 @@ from .accounts import Accounts
 from .bus.link import Ack, Link
 from .bus.store import Bucket
 from .bus.streams import Layout
-from .continuity import Continuity
+from .config import Core
 from .driver import Driver
 from .errors import SluicewayError, Unavailable
 from .facts import Facts
@@ -24,6 +24,7 @@ from .identity import Identity
 from .inbound import Inbound
 from .ledger import Ledger, MessageRecord, Try
 from .parking import Parcel, Parking
+from .placement import Placement
 from .stream import EventStream
 from .wire import Request
 
@@ -163,15 +164,18 @@ async def _message_id(ledger: Bucket[MessageRecord], letter: DeadLetter, send: M
 class Replay:
     """Deliveries through their gateways once more, in this process, against the NATS of `link`."""
 
-    def __init__(self, link: Link, layout: Layout, prefix: str, key: Identity, accounts: Accounts, driver: Driver):
+    def __init__(
+        self, link: Link, layout: Layout, core: Core, secret: bytes, accounts: Accounts, driver: Driver
+    ) -> None:
         self.stored: list[tuple[Event, bool]] = []
         """The events it came to, and whether each was on the stream already."""
         self._accounts = accounts
+        key, prefix = Identity(secret), core.nats.prefix
         stream = _Told(link, prefix, self.stored)
         self._parking = _Unforgiving(link, prefix, key, stream)
-        self._continuity = Continuity(link, layout.identity, key, stream)
+        self._placement = Placement(core, secret, link, layout, stream)
         ledger = Ledger(link, layout.messages, key)
-        facts = Facts(accounts, key, self._continuity, ledger, stream, self._parking)
+        facts = Facts(accounts, key, self._placement, ledger, stream, self._parking)
         self._inbound = Inbound(accounts, driver, facts=facts)
 
     async def run(self, letter: DeadLetter) -> None:
@@ -181,7 +185,7 @@ class Replay:
             raise DeadLetterError(f"the configuration has no connection {letter.name} with a hook")
         if parking.METHOD not in letter.headers:
             raise DeadLetterError(f"the dead letter {letter.sequence} is a part of a delivery; it can't be replayed")
-        await self._continuity.check_key()
+        await self._placement.continuity.check_key()
         response = await self._inbound.deliver([_prove(self._accounts, letter.name)], _request(letter))
         if response.status == 503:
             raise Unavailable("it could not be stored now; replay it again")
@@ -193,8 +197,12 @@ class Replay:
 def _prove(accounts: Accounts, connection: str) -> str:
     """Let the connection's gateway take what is no longer signed: it was verified before it was put aside."""
     gateway = accounts.gateways[connection]
-    proven = type(f"Proven{type(gateway).__name__}", (type(gateway),), {"verify": lambda self, request: None})
-    accounts.gateways[connection] = proven(gateway.settings, gateway.hook_url)
+    proven = type(
+        f"Proven{type(gateway).__name__}",
+        (type(gateway),),
+        {"verify": lambda self, request: None, "limits": lambda self, request: ()},
+    )
+    accounts.gateways[connection] = proven(gateway.settings, gateway.hook_url, gateway.accounts.values())
     return connection
 
 

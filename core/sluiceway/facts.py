@@ -14,13 +14,14 @@ from sluiceway_contracts.parts import complete, plain
 
 from . import metrics
 from .accounts import Accounts, Served
-from .continuity import Continuity, Place, Reach
+from .continuity import Place
 from .errors import Malformed, SluicewayError, Unavailable
 from .gateway import AnyFact, Consent, Receipt, Received, Unreadable
 from .identity import Identity
 from .ledger import Ledger
 from .locks import Locks
 from .parking import Parcel, Parking
+from .placement import Placement
 from .record import Record
 from .redact import redact
 from .reports import status_event
@@ -37,14 +38,14 @@ class Facts:
         self,
         accounts: Accounts,
         identity: Identity,
-        continuity: Continuity,
+        placement: Placement,
         ledger: Ledger,
         stream: EventStream,
         parking: Parking,
     ) -> None:
         self._accounts = accounts
         self._identity = identity
-        self._continuity = continuity
+        self._placement = placement
         self._ledger = ledger
         self._stream = stream
         self._parking = parking
@@ -98,10 +99,14 @@ class Facts:
         fact, redactions = redact(fact)
         address = addresses.normalise(fact.sender)
         async with self._locks.of((served.tenant, address)):
-            place = await self._continuity.resolve(served.tenant, _reach(served, address), "inbound")
+            place = await self._placement.of(served, fact, address)
             id = self._identity.id(served.tenant, served.channel, served.name, "received", fact.key)
             author = Party(
-                role="customer", address=address, contact_id=place.contact, name=fact.name, assurance="channel"
+                role="customer",
+                address=address,
+                contact_id=None if place.guest else place.contact,
+                name=fact.name,
+                assurance=fact.assurance,
             )
             parts = complete(fact.parts)
             message = Message(
@@ -139,7 +144,7 @@ class Facts:
     async def _consent(self, served: Served, fact: Consent) -> None:
         address = addresses.normalise(fact.address)
         async with self._locks.of((served.tenant, address)):
-            place = await self._continuity.resolve(served.tenant, _reach(served, address), "inbound")
+            place = await self._placement.of(served, fact, address)
             data = ConsentChanged(
                 address=address,
                 channel=served.channel,
@@ -158,10 +163,6 @@ def explained(connection: str, error: Exception) -> Error:
     why = str(error) if isinstance(error, SluicewayError) else f"{type(error).__name__} in the gateway"
     log.error("delivery.unreadable", connection=connection, why=why, exc_info=None if known else error)
     return Error(code="unreadable" if known else "gateway_error", message=why)
-
-
-def _reach(served: Served, address: str) -> Reach:
-    return Reach(address=address, channel=served.channel, account=served.name)
 
 
 def _event(served: Served, id: str, place: Place, data: EventData, actor: str) -> Event:

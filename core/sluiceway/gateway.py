@@ -10,8 +10,8 @@ import datetime
 import enum
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping
-from typing import Any, ClassVar, Generic, TypeAlias
+from collections.abc import Generator, Iterable, Mapping
+from typing import Any, ClassVar, Generic, Literal, TypeAlias
 
 from msgspec import Struct
 from typing_extensions import TypeVar
@@ -24,6 +24,9 @@ from .units import Unit
 from .wire import Request, Response
 
 T = TypeVar("T")
+
+Assurance: TypeAlias = Literal["asserted", "channel", "verified"]
+Purpose: TypeAlias = Literal["address", "message-id", "link"]
 
 Flow: TypeAlias = Generator[Request, Response, T]
 """A conversation with a provider: it yields requests, is sent their responses, and returns its result.
@@ -87,10 +90,17 @@ class Fault(Struct, frozen=True):
 
 
 class Rate(Struct, frozen=True):
-    """At most so many messages a second, and so many at once after a pause."""
+    """At most so many a second, and so many at once after a pause."""
 
     per_second: float
     burst: int = 1
+
+
+class Limit(Struct, frozen=True):
+    """At most so many deliveries that share this key, such as a client's network; `rate` counts deliveries."""
+
+    key: str
+    rate: Rate
 
 
 class Retries(enum.StrEnum):
@@ -128,11 +138,28 @@ class Fact(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="fac
     occurred_at: datetime.datetime | None = None
 
 
+class ReplyToken(Struct, frozen=True):
+    """A text in which a reply token of ours may be. `purpose` is where it stood: address, message-id or link."""
+
+    purpose: Purpose
+    text: str
+
+
 class Received(Fact, frozen=True, kw_only=True, tag="received"):
-    """A customer wrote. `sender` is an address URI. `echo` marks what we ourselves wrote elsewhere."""
+    """A customer wrote. `sender` is an address URI.
+
+    `assurance` says how well it is proven: channel where the provider vouches for it, verified where the customer
+    proved it, asserted where anybody could have written it. `also` are further addresses of the sender that the same
+    proof covers: they belong to one person from now on. `asserted` are addresses that the sender gave as theirs,
+    unproven: they never join two people. `reply_tokens` may admit the message to the conversation that it answers.
+    """
 
     sender: str
     parts: tuple[AnyPart, ...]
+    assurance: Assurance = "channel"
+    also: tuple[str, ...] = ()
+    asserted: tuple[str, ...] = ()
+    reply_tokens: tuple[ReplyToken, ...] = ()
     name: str | None = None
     lang: str | None = None
     reply_to: MessageRef | None = None
@@ -172,10 +199,14 @@ AnyFact: TypeAlias = Received | Receipt | Consent | Unreadable
 
 
 class Intake(Struct, frozen=True, kw_only=True):
-    """What a delivery came to: facts, in order, and the reply that the provider wants once they are stored."""
+    """What a delivery came to: facts, in order, and the reply that the provider wants once they are stored.
+
+    `discarded` says that it was understood and is not wanted, as spam is: that is counted.
+    """
 
     facts: tuple[AnyFact, ...] = ()
     reply: Response = Response()
+    discarded: bool = False
 
 
 A = TypeVar("A", bound=Account, default=Account)
@@ -233,10 +264,15 @@ class Gateway(ABC, Generic[C, A]):
                 cls.settings_type = arguments[0]
                 cls.account_type = arguments[1] if len(arguments) > 1 else Account
 
-    def __init__(self, settings: C, hook_url: str = "") -> None:
-        """`hook_url` is the public address of the connection's hook, without a trailing slash."""
+    def __init__(self, settings: C, hook_url: str = "", accounts: Iterable[A] = ()) -> None:
+        """`hook_url` is the public address of the connection's hook, without a trailing slash.
+
+        `accounts` are the connection's; `self.accounts` has them by `identity`, for gateways whose accounts have
+        settings of their own. Where two have the same identity it has the last, and core refuses to start.
+        """
         self.settings = settings
         self.hook_url = hook_url
+        self.accounts: Mapping[str, A] = {self.identity(account): account for account in accounts}
 
     def identity(self, account: A) -> str:
         """How the provider writes this account in deliveries (`Fact.at`); the address without its scheme, usually."""
@@ -282,6 +318,17 @@ class Webhook(ABC):
     @abstractmethod
     def receive(self, request: Request) -> Intake | Flow[Intake]:
         """Read a delivery that `verify` passed. Raises `Malformed`, which parks it with its raw bytes."""
+
+    def limits(self, request: Request) -> tuple[Limit, ...]:
+        """How often whoever sent this may; asked after `verify`, for deliveries that anybody can make.
+
+        Over the first that is used up, core answers 429 with Retry-After, and `receive` is not asked.
+        """
+        return ()
+
+    def answer_headers(self, request: Request) -> Mapping[str, str]:
+        """Headers, in lower case, of every answer to this request, core's own refusals too: what a browser needs."""
+        return {}
 
 
 class Sender(ABC):

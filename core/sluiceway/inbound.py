@@ -7,6 +7,7 @@ again; what fails in here is the provider's 503, so that it does. Reads no socke
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -23,6 +24,7 @@ from .facts import Facts, explained
 from .gateway import AnyFact, Consent, Intake, Receipt, Received, Retries, Unreadable, Webhook
 from .record import Record
 from .spool import Spool
+from .throttle import Throttle
 from .wire import Request, Response
 
 log = structlog.get_logger(__name__)
@@ -42,9 +44,21 @@ class Inbound:
         self._accounts = accounts
         self._driver = driver
         self._spool = spool
+        self._throttle = Throttle()
 
     async def deliver(self, connections: Sequence[str], request: Request) -> Response:
         """Take a delivery on a hook that these connections share, and give the provider's answer. Never raises."""
+        reply = await self._deliver(connections, request)
+        headers: dict[str, str] = {}
+        for connection in connections:
+            headers |= self._webhook(connection).answer_headers(request)
+        return msgspec.structs.replace(reply, headers={**reply.headers, **headers}) if headers else reply
+
+    async def store(self, record: Record) -> None:
+        """Put a delivery out of the spool on the stream. Raises `Unavailable`."""
+        await self._put(record, [])
+
+    async def _deliver(self, connections: Sequence[str], request: Request) -> Response:
         refusal: Unverified | Malformed | None = None
         reply: Response | None = None
         for connection in connections:
@@ -52,6 +66,11 @@ class Inbound:
                 self._webhook(connection).verify(request)
             except (Unverified, Malformed) as error:
                 refusal = error
+                continue
+            if wait_s := self._throttle.wait_s(connection, self._webhook(connection).limits(request)):
+                metrics.count(metrics.deliveries, connection, "limited").inc()
+                log.debug("delivery.limited", connection=connection)
+                reply = reply or Response(status=429, headers={"retry-after": str(math.ceil(wait_s))})
                 continue
             try:
                 taken = await self._take(connection, request)
@@ -63,10 +82,6 @@ class Inbound:
         if reply is not None:
             return reply
         return self._refuse(connections[0], refusal)
-
-    async def store(self, record: Record) -> None:
-        """Put a delivery out of the spool on the stream. Raises `Unavailable`."""
-        await self._put(record, [])
 
     def _refuse(self, connection: str, error: Unverified | Malformed | None) -> Response:
         metrics.count(metrics.deliveries, connection, "refused").inc()
@@ -87,6 +102,9 @@ class Inbound:
             outcome, record = "parked", msgspec.structs.replace(record, unreadable=explained(connection, error))
         else:
             reply, record = intake.reply, msgspec.structs.replace(record, facts=intake.facts)
+            if not intake.facts:
+                metrics.count(metrics.deliveries, connection, "discarded" if intake.discarded else "answered").inc()
+                return reply
         if not await self._keep(record, spool):
             outcome = "spooled"
         metrics.count(metrics.deliveries, connection, outcome).inc()

@@ -189,12 +189,15 @@ class Ledger:
 
     async def raise_status(
         self, tenant: str, message_id: str, index: int, receipt: Receipt | WaitingReceipt
-    ) -> Applied | None:
-        """Raise the status of one piece; None where the message is no longer known."""
+    ) -> Applied:
+        """Raise the status of one piece. Raises `Unavailable`, also where the message can't be read.
+
+        It was written before anybody could name it: who reads nothing asked a replica that is behind.
+        """
         for _ in range(TRIES):
             entry = await self.get(tenant, message_id)
             if entry is None:
-                return None
+                raise Unavailable("the ledger's record of a message can't be read yet; a replica is behind")
             record = entry.value
             piece = record.pieces[index - 1]
             if piece.status == receipt.status:

@@ -7,7 +7,6 @@ different conversations do not wait for each other. What is refused is told as `
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 import structlog
 
@@ -18,7 +17,8 @@ from .accounts import Served
 from .bus.consumer import Consumer, Delivery
 from .caps import Caps
 from .checks import Aim, Refusal, Task, read
-from .continuity import Continuity, Reach, Talk
+from .contacts import Reach
+from .continuity import Continuity, Talk
 from .errors import SluicewayError, TooLarge
 from .failures import Failures
 from .lanes import Lanes
@@ -176,20 +176,23 @@ class AccountSender:
             reach = Reach(address=task.recipient or "", channel=served.channel, account=served.name)
             place = await self._continuity.resolve(served.tenant, reach, "outbound")
             return Aim(place.contact, place.conversation, reach.address)
-        known = self._continuity.known(served.tenant, task.conversation)
-        if known is not None:
-            with contextlib.suppress(Refusal):  # what is known may be old
-                return self._aim_at(known, task)
-        found = await self._continuity.find(served.tenant, task.conversation)
-        if found is None:
+        talk = await self._continuity.find(served.tenant, task.conversation)
+        if talk is None:
             raise Refusal("unknown_conversation", "there is no such conversation; its id is an event's subject")
-        return self._aim_at(found, task)
+        address = self._address(talk, task)
+        if address in talk.asserted and not await self._continuity.invite(served.tenant, talk.contact, address):
+            what = "the address was given in a form and is another contact's: decide whether the two are one"
+            raise Refusal("address_taken", f"{what} (contact.link or contact.merge)")
+        reach = Reach(address=address, channel=served.channel, account=served.name)
+        place = await self._continuity.speak(served.tenant, talk.contact, reach, "outbound")
+        return Aim(place.contact, place.conversation, address)
 
-    def _aim_at(self, talk: Talk, task: Task) -> Aim:
-        where = self._served.channel, self._served.name
+    def _address(self, talk: Talk, task: Task) -> str:
+        where, schemes = (self._served.channel, self._served.name), self._served.gateway.schemes
         here = [reach.address for reach in talk.reaches if (reach.channel, reach.account) == where]
+        here = [address for address in talk.asserted if address.partition(":")[0] in schemes] + here
         if not here:
             raise Refusal("wrong_account", "the conversation's contact is not reached from this account")
         if task.recipient is not None and task.recipient not in here:
             raise Refusal("wrong_address", "the address is not one of the conversation's contact")
-        return Aim(talk.contact, talk.conversation, task.recipient or here[-1])
+        return task.recipient or here[-1]

@@ -15,7 +15,7 @@ MAX_RECIPIENTS = 10_000
 
 
 class TokenBucket:
-    """Tokens by elapsed time. `take` says how long to wait for the one taken, in seconds."""
+    """Tokens by elapsed time: `take` one and wait for it, or `spend` one that is there."""
 
     def __init__(self, rate: Rate) -> None:
         self._rate = rate
@@ -23,11 +23,23 @@ class TokenBucket:
         self._at = 0.0
 
     def take(self, now: float) -> float:
+        """How long to wait for the token taken, in seconds."""
+        self._fill(now)
+        self._tokens -= 1
+        return max(0.0, -self._tokens / self._rate.per_second)
+
+    def spend(self, now: float) -> float:
+        """0 where a token was there, which is taken; else in how many seconds one will be, and none is taken."""
+        self._fill(now)
+        if self._tokens < 1:
+            return (1 - self._tokens) / self._rate.per_second
+        self._tokens -= 1
+        return 0.0
+
+    def _fill(self, now: float) -> None:
         if self._at:
             self._tokens = min(self._rate.burst, self._tokens + (now - self._at) * self._rate.per_second)
         self._at = now
-        self._tokens -= 1
-        return max(0.0, -self._tokens / self._rate.per_second)
 
 
 class Pace:

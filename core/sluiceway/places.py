@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,6 +23,15 @@ def url_fault(text: str, *schemes: str) -> str | None:
     except ValueError:
         good = False
     return None if good else f"must be {schemes[0]}://host, with a port where it is not the usual one"
+
+
+def network_fault(text: str) -> str | None:
+    """What is wrong with an IP address or network; None where nothing is."""
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        return f"must be an address or a network such as 10.0.0.0/8: {error}"
+    return None
 
 
 def file_fault(text: str) -> str | None:

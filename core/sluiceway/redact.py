@@ -12,9 +12,10 @@ from .gateway import Received
 CARD_NUMBER = "card_number"
 """What `Message.redactions` calls it."""
 
-# 13 to 19 digits (ISO/IEC 7812-1) in any grouping by single spaces or hyphens, not part of a longer run of digits
+# 13 to 19 digits (ISO/IEC 7812-1) in any grouping by single spaces or hyphens, no part of a longer run of digits or
+# of a telephone number in E.164
 _NO_TEXT = frozenset({"id", "ref", "url", "mime", "content_id"})
-_CANDIDATE = re.compile(r"(?<![0-9])(?<![0-9][ -])[0-9](?:[ -]?[0-9]){12,18}(?![ -]?[0-9])")
+_CANDIDATE = re.compile(r"(?<![0-9+])(?<![0-9][ -])[0-9](?:[ -]?[0-9]){12,18}(?![ -]?[0-9])")
 
 
 def redact(fact: Received) -> tuple[Received, tuple[str, ...]]:

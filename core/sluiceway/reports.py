@@ -55,7 +55,7 @@ class Reports:
         waiting = await surely(self._ledger.claim, tenant, account, piece.external_id or "", message_id, piece.index)
         for receipt in sorted(waiting, key=lambda receipt: STATUS_ORDER.get(receipt.status, len(STATUS_ORDER))):
             applied = await surely(self._ledger.raise_status, tenant, message_id, piece.index, receipt)
-            if applied is not None and applied.news:
+            if applied.news:
                 event = status_event(tenant, message_id, applied.record, applied.piece, receipt, self._identity)
                 await surely(self._stream.publish, event)
 

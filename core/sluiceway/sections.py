@@ -43,12 +43,14 @@ class Nats(Section, frozen=True, kw_only=True):
 class Http(Section, frozen=True, kw_only=True):
     """`[http]`: where hooks listen (host:port), and the address under which providers reach them.
 
-    More than `max_connections` at once are answered 503.
+    More than `max_connections` at once are answered 503. `trusted_proxies` are the addresses or networks of your own
+    proxies, such as "10.0.0.0/8": what they add to X-Forwarded-For is believed, and nobody else's word.
     """
 
     listen: str = "127.0.0.1:8080"
     public_url: str | None = None
     max_connections: Annotated[int, Meta(ge=1)] = 4096
+    trusted_proxies: tuple[str, ...] = ()
 
     @property
     def base_url(self) -> str:
@@ -98,6 +100,37 @@ class Spool(Section, frozen=True, kw_only=True):
     max_bytes: Annotated[int, Meta(ge=0)] = 256_000_000
 
 
+Hours = Annotated[int, Meta(ge=1, le=8760)]
+
+
+class ChannelWindow(Section, frozen=True, kw_only=True):
+    """`[conversations.channels.<channel>]`: what differs on one channel."""
+
+    idle_h: Hours | None = None
+    reopen_h: Hours | None = None
+
+
+class TenantWindow(Section, frozen=True, kw_only=True):
+    """`[conversations.tenants.<tenant>]`: what differs for one tenant, and on its channels."""
+
+    idle_h: Hours | None = None
+    reopen_h: Hours | None = None
+    channels: dict[str, ChannelWindow] = {}
+
+
+class Conversations(Section, frozen=True, kw_only=True):
+    """`[conversations]`: after `idle_h` hours without a word (e-mail: 336) a conversation is closed.
+
+    Who writes within `reopen_h` hours of that goes on in it, who writes later begins another. The nearest that is set
+    holds: of the tenant's channel, the tenant, the channel, everything.
+    """
+
+    idle_h: Hours = 72
+    reopen_h: Hours = 168
+    channels: dict[str, ChannelWindow] = {}
+    tenants: dict[str, TenantWindow] = {}
+
+
 class Core(Section, frozen=True, kw_only=True):
     """Everything but connections and accounts, which only their gateways can read."""
 
@@ -108,3 +141,4 @@ class Core(Section, frozen=True, kw_only=True):
     log: Log = Log()
     limits: Limits = Limits()
     spool: Spool = Spool()
+    conversations: Conversations = Conversations()

@@ -20,7 +20,6 @@ from .bus.store import Bucket
 from .bus.streams import Layout, StreamsError, ensure
 from .caps import Caps, Quota, Quotas
 from .config import Core
-from .continuity import Continuity
 from .errors import ConfigError, SluicewayError, Unavailable
 from .facts import Facts
 from .failures import Failures
@@ -30,11 +29,11 @@ from .http.client import Client
 from .http.server import Page, Route, Server, paths
 from .identity import Identity
 from .inbound import Inbound, senders
-from .latest import Latest
 from .ledger import Ledger
 from .outbound import AccountSender
 from .parking import Parking
 from .patience import surely
+from .placement import Placement
 from .reports import Reports
 from .schedule import Schedule
 from .sending import Sending
@@ -75,10 +74,12 @@ class Service:
         self.link = Link(core.nats, "sluiceway")
         self.fatal: ConfigError | None = None
         self._core = core
-        self._identity = Identity(core.identity.key.reveal().encode())
+        self._secret = core.identity.key.reveal().encode()
+        self._identity = Identity(self._secret)
         self._layout = Layout(core.nats)
         self._hooks = self._make_hooks()
-        self.server = Server(core.http.listen, self._find, core.http.base_url, core.http.max_connections)
+        http = core.http
+        self.server = Server(http.listen, self._find, http.base_url, http.max_connections, http.trusted_proxies)
         self.probes = Server(core.probes.listen, paths(self._probe_routes()))
         settings, keys = core.spool, partial(senders, accounts)
         self._spool = Spool(Path(settings.path), settings.max_bytes, keys) if settings.path is not None else None
@@ -159,8 +160,9 @@ class Service:
     async def _begin_serving(self) -> None:
         prefix, layout, link = self._core.nats.prefix, self._layout, self.link
         stream = EventStream(link, prefix)
-        continuity = Continuity(link, layout.identity, self._identity, stream)
-        await continuity.check_key()
+        placement = Placement(self._core, self._secret, link, layout, stream)
+        await placement.continuity.check_key()
+        self._begin(placement.continuity.directory.follow())
         ledger = Ledger(link, layout.messages, self._identity)
         register = Bucket(link, layout.accounts, Notice)
         failures = Failures(prefix, self._identity, stream)
@@ -173,7 +175,7 @@ class Service:
         await watcher.create()
         await self.accounts.announce(register)
         self._begin(self._announce_again(register))
-        self.inbound.facts = Facts(self.accounts, self._identity, continuity, ledger, stream, parking)
+        self.inbound.facts = Facts(self.accounts, self._identity, placement, ledger, stream, parking)
         self._serving = True
         if self._spool is not None:
             self._begin(self._spool.drain(self.inbound.store))
@@ -187,11 +189,11 @@ class Service:
                 served,
                 consumer,
                 prefix,
-                continuity=continuity,
+                continuity=placement.continuity,
                 sending=sending,
                 failures=failures,
                 schedule=Schedule(link, prefix),
-                latest=Latest(link, layout.events, prefix),
+                latest=placement.latest,
                 caps=Caps(served, limits, quotas, ledger),
             )
             self._begin(sender.run())

@@ -6,6 +6,7 @@ Core runs a simulator behind a real HTTP server; the gateway under test is point
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Generic
 
 from msgspec import Struct
@@ -37,10 +38,14 @@ class Simulator(ABC, Generic[C, A]):
     """One provider, as one connection sees it. `hook_url` is the gateway's public hook, `settings` its credentials."""
 
     channel: ClassVar[str]
+    takes_fields: ClassVar[bool] = False
+    """Whether `deliver` adds `fields`."""
 
     def __init__(self, settings: C, hook_url: str) -> None:
         self.settings = settings
         self.hook_url = hook_url
+        self.fields: Mapping[str, str] = {}
+        """What else the delivery is to say, by the names that the gateway uses."""
 
     @abstractmethod
     def deliver(self, account: A, sender: str, text: str) -> Request:

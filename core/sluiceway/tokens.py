@@ -9,6 +9,9 @@ of keyed BLAKE2b (RFC 7693): the first 11 bytes authenticate purpose, tenant, co
 other 19 are masked with. Purpose and tenant aren't in it, the reader says which it expects. 88 bits can't be guessed
 over a network: at a million attempts a second it would take some 10¹³ years.
 
+A purpose is where a token stands. Message-IDs travel on in References, to lists and archives: what was seen there must
+neither do as an address to write to nor open a link.
+
 The same conversation, purpose and expiry always have the same token. What must be unique, as a Message-ID must, needs
 something beside it: <unique.token@domain>.
 """
@@ -28,10 +31,8 @@ from sluiceway_contracts import utc
 from sluiceway_contracts.ids import is_uuid
 
 from .errors import ConfigError
+from .gateway import Purpose
 
-Purpose = Literal["address", "message-id", "link"]
-"""Where a token stands. Message-IDs travel on in References, to lists and archives: what was seen there must neither
-do as an address to write to nor open a link."""
 Outcome = Literal["valid", "expired", "forged"]
 
 LENGTH = 48

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, TypeVar
@@ -54,7 +55,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     `url` is absolute, and for a delivery the one that the provider called, whatever proxies stand between. `subpath` is
     what follows the hook's name, without a leading slash. `headers` has lower-case names; the values of a repeated
-    header are joined by ", ". `repeatable` says that core may make this request again by itself.
+    header are joined by ", ". `client` is the IP address that a delivery came from, as far as proxies can be trusted.
+    `repeatable` says that core may make this request again by itself.
     """
 
     method: str
@@ -62,6 +64,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     headers: Mapping[str, str] = {}
     body: bytes = b""
     subpath: str = ""
+    client: str = ""
     repeatable: bool = False
 
     @classmethod
@@ -86,6 +89,19 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.url.partition('?')[0]}>"
+
+    @cached_property
+    def client_network(self) -> str:
+        """What one household has of `client`: the IPv4 address, or the first 64 bits of the IPv6 one. May be empty."""
+        try:
+            address = ipaddress.ip_address(self.client)
+        except ValueError:
+            return ""
+        if isinstance(address, ipaddress.IPv4Address):
+            return str(address)
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(ipaddress.IPv6Network((int(address), 64), strict=False))
 
     @cached_property
     def content_type(self) -> str:

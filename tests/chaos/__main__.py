@@ -8,11 +8,13 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import click
 
+from .patience import explained, places
 from .scenarios import SCENARIOS
-from .stage import Row, Scenario, play
+from .stage import Row, Scenario, Turns, play
 
 COLUMNS = (
     "fault",
@@ -39,45 +41,49 @@ class Run:
 
     rows: dict[str, list[Row]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
-    broken: dict[str, str] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
 
     @property
     def good(self) -> bool:
-        return not self.broken and not any(row.verdict.why for rows in self.rows.values() for row in rows)
+        """Whether there is anything to show, and nothing wrong with it."""
+        violated = any(row.verdict.why for rows in self.rows.values() for row in rows)
+        return bool(self.rows) and not self.broken and not violated
+
+    def note_stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An exception of ours that nobody waited for is a defect of this run; a library's is logged."""
+        error = context.get("exception")
+        if error is not None and places(error):
+            self.broken.append(f"{context['message']}: {explained(error)}")
+        else:
+            loop.default_exception_handler(context)
 
 
 async def rounds(chosen: list[Scenario], minutes: float, jobs: int, keep: Path | None) -> Run:
-    """Every scenario once, then again and longer for as long as there is time."""
+    """Every scenario once, however long that takes; then again and longer for as long as there is time."""
     run, began, scale = Run(), time.monotonic(), 1
-    deadline = began + minutes * 60
+    asyncio.get_running_loop().set_exception_handler(run.note_stray)
+    run.skipped = {scenario.fault: why for scenario in chosen if (why := scenario.missing())}
+    playable = [scenario for scenario in chosen if scenario.fault not in run.skipped]
     longest = 0.0
-    while time.monotonic() + longest < deadline:
+    while scale == 1 or time.monotonic() + longest < began + minutes * 60:
         round_began = time.monotonic()
-        places = asyncio.Semaphore(jobs)
-        await asyncio.gather(*(_one(run, scenario, scale, places, deadline, keep) for scenario in chosen))
+        turns = Turns(jobs)
+        await asyncio.gather(*(_one(run, scenario, scale, turns, keep) for scenario in playable))
         longest = max(longest, (time.monotonic() - round_began) * LONG / scale)
         scale = LONG
     return run
 
 
-async def _one(
-    run: Run, scenario: Scenario, scale: int, places: asyncio.Semaphore, deadline: float, keep: Path | None
-) -> None:
-    async with places:
-        reason = scenario.missing() or ("no time was left" if time.monotonic() > deadline else "")
-        if reason:
-            run.skipped.setdefault(scenario.fault, reason)
-            return
-        began = time.monotonic()
-        try:
-            rows = await play(scenario, scale, keep)
-        except Exception as error:
-            run.broken[scenario.fault] = repr(error)
-            return
-        finally:
-            click.echo(f"{scenario.fault}: {time.monotonic() - began:.0f} s", err=True)
+async def _one(run: Run, scenario: Scenario, scale: int, turns: Turns, keep: Path | None) -> None:
+    began = time.monotonic()
+    try:
+        rows = await play(scenario, scale, turns, keep)
+    except Exception as error:
+        run.broken.append(f"{scenario.fault}: {explained(error)}")
+    else:
         for row in rows:
             run.rows.setdefault(row.fault, []).append(row)
+    click.echo(f"{scenario.fault}: judged after {time.monotonic() - began:.0f} s of this round", err=True)
 
 
 def report(run: Run) -> str:
@@ -86,7 +92,7 @@ def report(run: Run) -> str:
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     text += [f"skipped: {fault}: {why}" for fault, why in run.skipped.items()]
-    text += [f"broken: {fault}: {why}" for fault, why in run.broken.items()]
+    text += [f"broken: {why}" for why in run.broken]
     text += [f"{fault}: {why}" for fault, rows in run.rows.items() for row in rows for why in row.verdict.why]
     return "\n".join(text)
 
@@ -123,6 +129,8 @@ def _worst(seconds: list[float | None]) -> str:
 def main(minutes: float, only: str, jobs: int, keep: Path | None) -> None:
     """Play every fault and print what came of it."""
     chosen = [scenario for scenario in SCENARIOS if only in scenario.fault]
+    if not chosen:
+        raise click.BadParameter(f"no fault has {only!r} in its name", param_hint="--only")
 
     async def whole() -> Run:
         task = asyncio.current_task()

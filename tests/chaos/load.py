@@ -26,12 +26,15 @@ from nats.js.errors import APIError
 
 from sluiceway_contracts import Command, MessageSend, Party, Text, uuid7
 
+from .patience import NeverCame
 from .world import PUBLIC_URL, TENANT, TOKEN, Gateway
 
 ANSWER_S = 5
 PAUSE_S = 0.1
-PATIENCE_S = 30
+PATIENCE_S = 60
 RECEIPT_S = 0.3
+AT_A_TIME = 3
+"""Commands to one recipient, on average: those that wait for each other show whether order is kept."""
 _sids = itertools.count(1)
 _texts = itertools.count(1)
 
@@ -108,27 +111,31 @@ class Receipts:
         self.acknowledged: set[str] = set()
         self._hook = hook
         self._tasks: set[asyncio.Task[None]] = set()
-        self._stopped = False
+        self._group: asyncio.TaskGroup | None = None
 
     def expect(self, to: str, body: str, sid: str) -> None:
-        """Deliver one."""
-        if self._stopped:
-            return
-        task = asyncio.create_task(self._one(to, body, sid))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        """Deliver one, where we are `delivering`."""
+        if self._group is not None:
+            task = self._group.create_task(self._one(to, body, sid))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def finish(self) -> None:
         """Wait until all have been taken, or given up."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def stop(self) -> None:
-        """Deliver no more."""
-        self._stopped = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    @contextlib.asynccontextmanager
+    async def delivering(self) -> AsyncIterator[None]:
+        """Deliver within; what is on its way at the end is given up, and none is begun afterwards."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            try:
+                yield
+            finally:
+                self._group = None
+                for task in self._tasks:
+                    task.cancel()
 
     async def _one(self, to: str, body: str, sid: str) -> None:
         await asyncio.sleep(random.uniform(0, RECEIPT_S))
@@ -186,7 +193,7 @@ class Customers:
 
 
 class Desk:
-    """An application that writes to customers on one line, one command after the other to each."""
+    """An application that writes to customers on one line, to each a few commands at once, then nothing for a while."""
 
     def __init__(self, line: str, connection: Client) -> None:
         self.sent: list[Sent] = []
@@ -203,7 +210,8 @@ class Desk:
             if stop.is_set():
                 return
             await self._send(recipient)
-            await asyncio.sleep(random.uniform(0, 2 * think_s))
+            if random.random() < 1 / AT_A_TIME:
+                await asyncio.sleep(random.uniform(0, 2 * AT_A_TIME * think_s))
 
     async def _send(self, recipient: str) -> None:
         body = f"Number {next(_texts)}"
@@ -234,7 +242,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 @contextlib.asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Client]:
-    """A connection of our own to NATS, which comes back by itself."""
+    """A connection of our own to NATS, which comes back by itself. Raises `NeverCame`."""
 
     async def ignore(error: Exception) -> None:
         """It is what a run is about."""
@@ -247,7 +255,11 @@ async def connected(url: str) -> AsyncIterator[Client]:
         "connect_timeout": 2,
         "ping_interval": 1,
     }
-    connection = await nats.connect(**options)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            connection = await nats.connect(**options)
+    except TimeoutError as error:
+        raise NeverCame(f"a connection to NATS did not come within {PATIENCE_S} s") from error
     try:
         yield connection
     finally:

@@ -15,14 +15,17 @@ from dataclasses import dataclass, field
 import nats.errors
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.client import JetStreamContext
-from nats.js.errors import APIError
 
 from .load import Delivery, Sent
+from .patience import NeverCame, persist
 from .provider import Provider
 
 STREAM = "SLUICEWAY_EVENTS"
 TYPE = "sluiceway."
 SETTLE_S = 60
+"""Without anything new on the stream; a gateway that was killed leaves what the next one waits 25 s for."""
+WHOLE_S = 600
+STALLED_S = 5
 SHOWN = 3
 NEAR_S = 3.0
 """A send that a kill caught was asked for at most so long before."""
@@ -30,8 +33,9 @@ NEAR_S = 3.0
 
 @dataclass
 class Story:
-    """What the stream says: positions by MessageSid, ends by message."""
+    """What the stream says up to `position`: positions by MessageSid, ends by message."""
 
+    position: int = 0
     ids: Counter[str] = field(default_factory=Counter)
     received: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     conversation: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -45,6 +49,7 @@ class Story:
     def hear(self, position: int, raw: bytes) -> None:
         """Take the next event of the stream."""
         event = json.loads(raw)
+        self.position = position
         self.ids[event["id"]] += 1
         data, conversation = event["data"], event.get("subject") or ""
         match event["type"].removeprefix(TYPE):
@@ -77,22 +82,69 @@ class Story:
 
 
 async def read(js: JetStreamContext, done: Callable[[Story], bool], patience_s: float = SETTLE_S) -> Story:
-    """Read from the first event on, until it is `done` and nothing more is there, or patience ends."""
-    config = ConsumerConfig(
-        deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, mem_storage=True, num_replicas=1
-    )
-    story, deadline, quiet = Story(), time.monotonic() + patience_s, 0
-    subscription = await js.pull_subscribe("", stream=STREAM, config=config)
-    while time.monotonic() < deadline and not (quiet >= 2 and done(story)):
-        try:
-            batch = await subscription.fetch(500, timeout=0.5)
-        except (TimeoutError, nats.errors.Error, APIError):
-            quiet += 1
+    """Read from the first event to the last, until it is `done`, or for so long nothing new has come.
+
+    Raises `NeverCame` where the end of the stream is not reached: what was not read is not judged.
+    """
+    story, began = Story(), time.monotonic()
+    reading, news, quiet = _Reading(js, story), began, 0
+    while True:
+        if await reading.more():
+            news, quiet = time.monotonic(), 0
             continue
-        quiet = 0
+        now = time.monotonic()
+        over = now - news > patience_s or now - began > WHOLE_S
+        if await persist("the stream's last sequence", lambda: _last(js)) > story.position:
+            if over:
+                raise NeverCame(f"no event behind {story.position} could be read for {now - news:.0f} s")
+            if now - news > STALLED_S:
+                reading = _Reading(js, story)
+            continue
+        quiet += 1
+        if over or (quiet >= 2 and done(story)):
+            return story
+
+
+class _Reading:
+    """Reads on behind what a story has, each event once and in order."""
+
+    def __init__(self, js: JetStreamContext, story: Story) -> None:
+        self._js = js
+        self._story = story
+        self._subscription: JetStreamContext.PullSubscription | None = None
+        self._delivered = 0
+
+    async def more(self) -> bool:
+        """Take what is there; whether there was any."""
+        if self._subscription is None:
+            self._subscription, self._delivered = await persist("a reader of the stream", self._subscribed), 0
+        try:
+            batch = await self._subscription.fetch(500, timeout=0.5)
+        except (TimeoutError, nats.errors.Error):
+            return False
+        before = self._story.position
         for message in batch:
-            story.hear(message.metadata.sequence.stream, message.data)
-    return story
+            sequence = message.metadata.sequence
+            self._delivered += 1
+            if sequence.consumer != self._delivered:  # one was lost on its way here
+                self._subscription = None
+                break
+            self._story.hear(sequence.stream, message.data)
+        return self._story.position > before
+
+    async def _subscribed(self) -> JetStreamContext.PullSubscription:
+        config = ConsumerConfig(
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=self._story.position + 1,
+            ack_policy=AckPolicy.NONE,
+            mem_storage=True,
+            num_replicas=1,
+        )
+        return await self._js.pull_subscribe("", stream=STREAM, config=config)
+
+
+async def _last(js: JetStreamContext) -> int:
+    return int((await js.stream_info(STREAM)).state.last_seq)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ RETRY_AFTER_S = 2
 HELD_S = 30
 DRIP_S = 0.5
 IN_FLIGHT_S = 1.0
-"""A request that left before the 429 was known, its intent still being written to NATS, comes within this."""
+"""What left before the 429 was known, its intent still being written to NATS, comes within this, or later on a slow
+machine, but is one request to a recipient."""
 SLACK_S = 0.05
 ONE_IN = {"429": 10}
 LATENCY_S = 0.005, 0.08
@@ -56,6 +57,7 @@ class Provider:
         self._seen: set[str] = set()
         self._bored: set[str] = set()
         self._closed_from = self._closed_until = 0.0
+        self._since: set[str] = set()
         self._stopping = asyncio.Event()
 
     @property
@@ -68,11 +70,11 @@ class Provider:
         form = await request.post()
         body, to = str(form["Body"]), str(form["To"])
         manner = self._manner if self._turn(body, to) else "well"
-        self._note_early(began)
+        self.note_early(to, began)
         self.asked.append(Asked(to, body, began, manner != "429"))
         if manner not in ("well", "429"):
             self.ambiguous.add(body)
-        return await self._well(to, body) if manner == "well" else await self._ill(request, manner)
+        return await self._well(to, body) if manner == "well" else await self._ill(request, to, manner)
 
     async def _well(self, to: str, body: str) -> web.Response:
         await self._hold(self.slow_s or random.uniform(*LATENCY_S))
@@ -80,11 +82,10 @@ class Provider:
         self.on_taken(to, body, sid)
         return web.json_response({"sid": sid, "num_segments": "1", "status": "queued"}, status=201)
 
-    async def _ill(self, request: web.Request, manner: Manner) -> web.StreamResponse:
+    async def _ill(self, request: web.Request, to: str, manner: Manner) -> web.StreamResponse:
         match manner:
             case "429":
-                self._closed_from = time.monotonic()
-                self._closed_until = self._closed_from + RETRY_AFTER_S
+                self.close(to, time.monotonic())
                 problem = {"code": 20429, "message": "Too Many Requests", "status": 429}
                 return web.json_response(problem, status=429, headers={"Retry-After": str(RETRY_AFTER_S)})
             case "500":
@@ -124,9 +125,18 @@ class Provider:
             return first
         return first and len(self._seen) % self._one_in == 0
 
-    def _note_early(self, now: float) -> None:
-        if self._closed_from + IN_FLIGHT_S < now < self._closed_until - SLACK_S:
+    def close(self, to: str, now: float) -> None:
+        """From now on nobody is to ask, least of all for this recipient."""
+        self._since = (self._since if now < self._closed_until else set()) | {to}
+        self._closed_from, self._closed_until = now, now + RETRY_AFTER_S
+
+    def note_early(self, to: str, now: float) -> None:
+        """Note a request that should not have been made."""
+        if now >= self._closed_until - SLACK_S:
+            return
+        if to in self._since and now > self._closed_from + IN_FLIGHT_S:
             self.early.append(now - self._closed_from)
+        self._since.add(to)
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[Provider]:

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable
 
+from .patience import PATIENCE_S
 from .provider import Manner
 from .stage import EXIT_S, RECOVERY_S, Scenario, Stage, can_mount
 from .world import Gateway
@@ -21,7 +22,7 @@ DOWN_S = 1.0
 ROOM_BYTES = 40_000
 BALLAST_LEAVES = 200_000
 REFUSED = 50
-PATIENCE_S = 15.0
+CATCH_UP_S = 5.0
 STORM, TIMES, AT_ONCE = 1000, 10, 24
 SPOOL = '\n[spool]\npath = "{folder}/spool"\n'
 
@@ -91,15 +92,18 @@ async def kill_senders(stage: Stage) -> None:
 
 
 async def _sender(stage: Stage) -> Gateway:
-    before = {gateway: gateway.sent() for gateway in stage.world.gateways}
+    gateways = stage.world.gateways
+    before = [await asyncio.to_thread(gateway.sent) for gateway in gateways]
     await asyncio.sleep(1)
-    return max(before, key=lambda gateway: gateway.sent() - before[gateway])
+    after = [await asyncio.to_thread(gateway.sent) for gateway in gateways]
+    return max(zip(gateways, before, after, strict=True), key=lambda found: found[2] - found[1])[0]
 
 
 async def _until_sending(stage: Stage) -> None:
     (provider,) = stage.providers.values()
     mark = time.monotonic() + 1  # what was asked for until then may be of the one that was killed
-    await until(lambda: bool(provider.asked) and provider.asked[-1].at > mark, 2 * PATIENCE_S)
+    served = await until(lambda: bool(provider.asked) and provider.asked[-1].at > mark, PATIENCE_S)
+    stage.check(served, f"the account was not served again within {PATIENCE_S:g} s")
 
 
 async def stop_gateways(stage: Stage) -> None:
@@ -134,13 +138,15 @@ async def misbehave(stage: Stage) -> None:
 
 async def storm(stage: Stage) -> None:
     (customers,) = stage.customers.values()
-    raging = asyncio.create_task(customers.storm(STORM * stage.scale, TIMES, AT_ONCE))
-    await until(lambda: customers.answers > STORM * TIMES * stage.scale // 3 or raging.done(), 10 * PATIENCE_S)
-    stage.world.server.kill()
-    await asyncio.sleep(DOWN_S)
-    await stage.world.server.start()
-    stage.mark()
-    await raging
+    async with asyncio.TaskGroup() as group:
+        raging = group.create_task(customers.storm(STORM * stage.scale, TIMES, AT_ONCE))
+        third = STORM * TIMES * stage.scale // 3
+        in_the_midst = await until(lambda: customers.answers > third or raging.done(), 10 * PATIENCE_S)
+        stage.check(in_the_midst and not raging.done(), "NATS was not killed in the midst of the storm")
+        stage.world.server.kill()
+        await asyncio.sleep(DOWN_S)
+        await stage.world.server.start()
+        stage.mark()
 
 
 async def fill_stream(stage: Stage) -> None:
@@ -172,7 +178,7 @@ async def kill_leader(stage: Stage) -> None:
         stage.mark()
         await asyncio.sleep(2)
         await leader.start()
-        await asyncio.sleep(PATIENCE_S / 3)
+        await asyncio.sleep(CATCH_UP_S)
 
 
 async def _until_refused(stage: Stage, before: int) -> None:
@@ -202,10 +208,10 @@ SCENARIOS = (
     Scenario("gateways killed, sending", kill_senders, replicas=3),
     Scenario("gateway killed", kill_gateways, replicas=2),
     Scenario("provider", misbehave, lines=ILL, customers=3, conversations=6, most=20),
-    Scenario("SIGTERM, provider silent", stop_unanswered, replicas=2),
+    Scenario("SIGTERM, provider silent", stop_unanswered, replicas=2, timed=True),
     Scenario("leader of three killed", kill_leader, servers=3, replicas=2),
     Scenario("duplicate storm, NATS killed", storm, customers=0, limit_s=RECOVERY_S),
-    Scenario("SIGTERM", stop_gateways, replicas=2),
+    Scenario("SIGTERM", stop_gateways, replicas=2, timed=True),
     Scenario("disk full", fill_disk, disk_mb=32, limit_s=RECOVERY_S, missing=can_mount),
     Scenario("NATS away, spool on", take_nats_away, extra=SPOOL, limit_s=RECOVERY_S, missing=_spool),
     Scenario("gateway killed, spool filled", kill_with_spool, extra=SPOOL, missing=_spool),

@@ -20,6 +20,7 @@ from nats.aio.client import Client
 from . import load, oracle
 from .load import Customers, Desk, Hook, Receipts
 from .oracle import STREAM, Ledger, Verdict
+from .patience import persist
 from .provider import Manner, Provider
 from .world import Gateway, World, world
 
@@ -32,17 +33,42 @@ HEAL_S = 3.0
 RECOVERY_S = 5.0
 EXIT_S = 10.0
 API_S = 5.0
+UNAVAILABLE = 503
+"""JetStream's word for now, such as without a leader."""
 
 
 def possible() -> str:
     return ""
 
 
+class Turns:
+    """Who may load the machine: so many scenarios at the same time, or one alone."""
+
+    def __init__(self, jobs: int) -> None:
+        self._jobs = self._free = jobs
+        self._changed = asyncio.Condition()
+
+    @contextlib.asynccontextmanager
+    async def taken(self, alone: bool) -> AsyncIterator[None]:
+        """Wait for a turn, and have it."""
+        wanted = self._jobs if alone else 1
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._free >= wanted)
+            self._free -= wanted
+        try:
+            yield
+        finally:
+            async with self._changed:
+                self._free += wanted
+                self._changed.notify_all()
+
+
 @dataclass(frozen=True)
 class Scenario:
     """A fault. `act` does the harm; `missing` says why it can't be played here, or nothing.
 
-    `limit_s` bounds the recovery after each mark, `most` the commands to each conversation.
+    `limit_s` bounds the recovery after each mark, `most` the commands to each conversation. `timed` where `act` checks
+    how long something takes.
     """
 
     fault: str
@@ -52,11 +78,17 @@ class Scenario:
     lines: tuple[Manner, ...] = ("well",)
     customers: int = CUSTOMERS
     conversations: int = CONVERSATIONS
-    most: int = 400
+    most: int = 2000
     limit_s: float | None = None
+    timed: bool = False
     disk_mb: int = 0
     extra: str = ""
     missing: Callable[[], str] = possible
+
+    @property
+    def alone(self) -> bool:
+        """Whether a time is checked, so that no other scenario may load the machine meanwhile."""
+        return self.timed or self.limit_s is not None
 
 
 @dataclass
@@ -108,38 +140,53 @@ class Stage:
         return sum(customers.hook.refused for customers in self.customers.values())
 
     async def set_limit(self, more_bytes: int | None) -> None:
-        """Let the stream of events hold so many bytes more than now; None: as many as there is room for."""
+        """Let the stream of events hold so many bytes more than now; None: no limit. Raises `NeverCame`."""
         found = await self._api(f"STREAM.INFO.{STREAM}", {})
         config = found["config"]
         config["max_bytes"] = -1 if more_bytes is None else int(found["state"]["bytes"]) + more_bytes
         await self._api(f"STREAM.UPDATE.{STREAM}", config)
 
     async def leader(self) -> str:
-        """The name of the server that leads the stream of events."""
-        found = await self._api(f"STREAM.INFO.{STREAM}", {})
-        return str(found["cluster"]["leader"])
+        """The server that leads the stream of events, as soon as all others are up to date. Raises `NeverCame`."""
+
+        async def led() -> str | None:
+            cluster = (await self._api(f"STREAM.INFO.{STREAM}", {}))["cluster"]
+            others = cluster.get("replicas") or []
+            whole = len(others) == len(self.world.servers) - 1 and all(other["current"] for other in others)
+            return cluster.get("leader") or None if whole else None
+
+        return await persist("a leader of the stream that all others follow", led)
 
     async def _api(self, call: str, body: dict[str, Any]) -> dict[str, Any]:
+        """JetStream's answer; while it has no leader, or is away, it is asked again. Raises `NeverCame`."""
         payload = json.dumps(body).encode() if body else b""
-        answer = await self.connection.request(f"$JS.API.{call}", payload, timeout=API_S)
-        result: dict[str, Any] = json.loads(answer.data)
+
+        async def asked() -> dict[str, Any] | None:
+            answer = await self.connection.request(f"$JS.API.{call}", payload, timeout=API_S)
+            result: dict[str, Any] = json.loads(answer.data)
+            return None if result.get("error", {}).get("code") == UNAVAILABLE else result
+
+        result = await persist(f"an answer to {call}", asked)
         if "error" in result:
             raise RuntimeError(f"{call}: {result['error']}")
         return result
 
 
-async def play(scenario: Scenario, scale: int, keep: Path | None = None) -> list[Row]:
-    """Play it, and judge each of its lines."""
+async def play(scenario: Scenario, scale: int, turns: Turns, keep: Path | None = None) -> list[Row]:
+    """Play it in its turn, and judge each of its lines; while that waits for ends, the next one has its turn."""
     folder = Path(tempfile.mkdtemp(prefix="sluiceway-chaos-"))
+    good = False
     try:
         async with contextlib.AsyncExitStack() as stack:
-            stage = await _build(scenario, scale, folder, stack)
-            await _act(scenario, stage)
+            async with turns.taken(scenario.alone):
+                stage = await _build(scenario, scale, folder, stack)
+                await _act(scenario, stage)
             rows = await _judge(scenario, stage)
-        if keep is not None and any(row.verdict.why for row in rows):
-            shutil.copytree(folder, keep / f"{scenario.fault.replace(' ', '-')}-{time.time():.0f}")
+        good = not any(row.verdict.why for row in rows)
         return rows
     finally:
+        if keep is not None and not good:
+            shutil.copytree(folder, keep / f"{scenario.fault.replace(' ', '-')}-{time.time():.0f}", dirs_exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -162,7 +209,7 @@ async def _build(scenario: Scenario, scale: int, folder: Path, stack: contextlib
     receipts = {name: Receipts(hooks[name]) for name in names}
     for name, provider in providers.items():
         provider.on_taken = receipts[name].expect
-        stack.push_async_callback(receipts[name].stop)
+        await stack.enter_async_context(receipts[name].delivering())
     return Stage(whole, connection, customers, desks, providers, receipts, scale)
 
 
@@ -186,6 +233,7 @@ async def _loaded(scenario: Scenario, stage: Stage) -> AsyncIterator[None]:
         await talking
     finally:
         talking.cancel()
+        await asyncio.gather(talking, return_exceptions=True)
 
 
 async def _judge(scenario: Scenario, stage: Stage) -> list[Row]:
@@ -207,12 +255,18 @@ async def _judge(scenario: Scenario, stage: Stage) -> list[Row]:
         verdict.why += stage.wrong
         verdict.find("asked before Retry-After was over", (f"{s:.2f} s after the 429" for s in provider.early))
         into, out = _recovery_in(scenario, stage, customers), _recovery_out(stage, provider)
-        for way, seconds in (("inbound", into), ("outbound", out)):
-            if scenario.limit_s is not None and seconds is not None and seconds > scenario.limit_s:
-                verdict.why.append(f"{way} recovered after {seconds:.1f} s, not within {scenario.limit_s:g} s")
+        if scenario.limit_s is not None:
+            verdict.why += late("inbound", into, scenario.limit_s) + late("outbound", out, scenario.limit_s)
         fault = scenario.fault if len(stage.providers) == 1 else f"{scenario.fault}: {name.removeprefix('line-')}"
         rows.append(Row(fault, verdict, into, out, customers.hook.slowest_s, stage.world.peak_mb))
     return rows
+
+
+def late(way: str, seconds: float | None, limit_s: float) -> list[str]:
+    """What is wrong with a recovery: it took too long, or never was."""
+    if seconds is None:
+        return [f"{way} never recovered"]
+    return [f"{way} recovered after {seconds:.1f} s, not within {limit_s:g} s"] if seconds > limit_s else []
 
 
 def _ledger(scenario: Scenario, stage: Stage, name: str) -> Ledger:

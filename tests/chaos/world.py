@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
 import os
 import random
@@ -13,14 +14,14 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from .patience import PATIENCE_S, NeverCame
+
 PORTS = range(10_000, 30_000)
 """Below those that Linux gives to outgoing connections."""
-PATIENCE_S = 30
 END_S = 15
 SAMPLE_S = 0.25
 TENANT = "acme"
@@ -73,15 +74,36 @@ def program(name: str) -> str:
     return found
 
 
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    while True:
-        port = random.choice(PORTS)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                return port
+class Ports:
+    """Ports of loopback that are ours for as long as we hold them, also while nobody listens there.
+
+    A socket that is bound and does not listen lets a server of ours listen, and no outgoing connection have the port.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[int, socket.socket] = {}
+
+    def __enter__(self) -> Ports:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for holder in self._held.values():
+            holder.close()
+
+    def take(self) -> int:
+        """One that nobody listens on."""
+        while True:
+            port = random.choice(PORTS)
+            holder = socket.socket()
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                if port not in self._held:
+                    holder.bind(("127.0.0.1", port))
+                    self._held[port] = holder
+                    return port
+            except OSError:
+                pass
+            holder.close()
 
 
 class Process:
@@ -92,6 +114,13 @@ class Process:
         self._log = log
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def state(self) -> str:
+        """Whether it runs, and the end of what it printed."""
+        code = self._process.poll() if self._process is not None else None
+        printed = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
+        return f"{'runs' if code is None else f'ended with {code}'}; printed last: {printed[-1] if printed else '-'}"
 
     @property
     def pid(self) -> int:
@@ -149,17 +178,17 @@ class Server(Process):
         return f"nats://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        """Start it, and return when it lets clients in. Raises `TimeoutError`."""
+        """Start it, and return when it lets clients in. Raises `NeverCame`."""
         self.spawn()
-        await _until(lambda: _greeting(self.port) == self.name, self)
+        await _until(f"{self.name} lets clients in", lambda: _greeting(self.port) == self.name, self)
 
 
 class Gateway(Process):
     """One replica: `sluiceway run sms`. `peak_mb` is the most memory that any of its processes had."""
 
-    def __init__(self, folder: Path, config: str) -> None:
+    def __init__(self, folder: Path, config: str, ports: Ports) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.hooks, self.probes = free_port(), free_port()
+        self.hooks, self.probes = ports.take(), ports.take()
         self.peak_mb = 0.0
         file = folder / "sluiceway.toml"
         file.write_text(config.replace("{hooks}", str(self.hooks)).replace("{probes}", str(self.probes)))
@@ -168,15 +197,15 @@ class Gateway(Process):
         super().__init__(command, folder / "gateway.log", inherited | SECRETS)
 
     async def start(self) -> None:
-        """Start it, and return when it is ready. Raises `TimeoutError`."""
+        """Start it, and return when it is ready. Raises `NeverCame`."""
         self.spawn()
-        await _until(self.ready, self)
+        await _until("a gateway is ready", self.ready, self)
 
     def ready(self) -> bool:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.probes}/readyz", timeout=1) as response:
                 return bool(response.status == 200)
-        except (OSError, urllib.error.HTTPError):
+        except (OSError, http.client.HTTPException):
             return False
 
     def sent(self) -> float:
@@ -184,7 +213,7 @@ class Gateway(Process):
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.probes}/metrics", timeout=1) as response:
                 lines = response.read().decode().splitlines()
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return 0
         return sum(float(line.split()[-1]) for line in lines if line.startswith("sluiceway_commands_total"))
 
@@ -228,44 +257,60 @@ class World:
 async def world(
     folder: Path, lines: dict[str, tuple[str, str]], *, servers: int, replicas: int, store: Path | None, extra: str
 ) -> AsyncIterator[World]:
-    """Everything started; everything ended afterwards. `lines`: number and provider by name. Raises `TimeoutError`."""
-    made = _servers(folder, servers, store)
+    """Everything started; everything ended afterwards. `lines`: number and provider by name. Raises `NeverCame`."""
+    with Ports() as ports:
+        whole = _made(folder, lines, ports, servers=servers, replicas=replicas, store=store, extra=extra)
+        watching = asyncio.create_task(whole.watch())
+        try:
+            await asyncio.gather(*(server.start() for server in whole.servers))
+            await asyncio.gather(*(gateway.start() for gateway in whole.gateways))
+            yield whole
+        finally:
+            watching.cancel()
+            for process in (*whole.gateways, *whole.servers):
+                process.kill()
+            await asyncio.wait([watching])
+
+
+def _made(
+    folder: Path,
+    lines: dict[str, tuple[str, str]],
+    ports: Ports,
+    *,
+    servers: int,
+    replicas: int,
+    store: Path | None,
+    extra: str,
+) -> World:
+    made = _servers(folder, servers, store, ports)
     url = ",".join(server.url for server in made)
     config = CORE.format(url=url, replicas=servers, hooks="{hooks}", probes="{probes}", public=PUBLIC_URL) + extra
     for name, (number, api) in lines.items():
         config += LINE.format(name=name, number=number, api=api, zeros="0" * 32, tenant=TENANT)
     gateways = [
-        Gateway(folder / f"gateway-{n}", config.replace("{folder}", str(folder / f"gateway-{n}")))
+        Gateway(folder / f"gateway-{n}", config.replace("{folder}", str(folder / f"gateway-{n}")), ports)
         for n in range(replicas)
     ]
-    whole = World(folder, made, gateways)
-    watching = asyncio.create_task(whole.watch())
-    try:
-        await asyncio.gather(*(server.start() for server in made))
-        await asyncio.gather(*(gateway.start() for gateway in gateways))
-        yield whole
-    finally:
-        watching.cancel()
-        for process in (*gateways, *made):
-            process.kill()
+    return World(folder, made, gateways)
 
 
-def _servers(folder: Path, count: int, store: Path | None) -> list[Server]:
+def _servers(folder: Path, count: int, store: Path | None, ports: Ports) -> list[Server]:
     if count == 1:
-        return [Server(folder / "nats", "nats", free_port(), store)]
-    ports = [free_port() for _ in range(count)]
-    routes = ", ".join(f'"nats-route://127.0.0.1:{port}"' for port in ports)
+        return [Server(folder / "nats", "nats", ports.take(), store)]
+    clustered = [ports.take() for _ in range(count)]
+    routes = ", ".join(f'"nats-route://127.0.0.1:{port}"' for port in clustered)
     return [
-        Server(folder / f"nats-{n}", f"nats-{n}", free_port(), cluster=CLUSTER.format(port=port, routes=routes))
-        for n, port in enumerate(ports)
+        Server(folder / f"nats-{n}", f"nats-{n}", ports.take(), cluster=CLUSTER.format(port=port, routes=routes))
+        for n, port in enumerate(clustered)
     ]
 
 
-async def _until(condition: Callable[[], bool], process: Process) -> None:
-    deadline = time.monotonic() + PATIENCE_S
+async def _until(what: str, condition: Callable[[], bool], process: Process) -> None:
+    began = time.monotonic()
     while not await asyncio.to_thread(condition):
-        if time.monotonic() > deadline or not process.running:
-            raise TimeoutError(f"process {process.pid} did not get ready")
+        waited = time.monotonic() - began
+        if waited > PATIENCE_S or not process.running:
+            raise NeverCame(f"{what}: not so after {waited:.0f} s; the process {process.state}")
         await asyncio.sleep(0.05)
 
 

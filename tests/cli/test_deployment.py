@@ -5,7 +5,7 @@ import signal
 from contextlib import ExitStack
 from typing import Any
 
-from .conftest import WAIT_S, Cli, Deployment, lines_of, received
+from .conftest import WAIT_S, Cli, Deployment, free_port, lines_of, received, until
 
 CUSTOMER = "+447700900456"
 NEVER_REACHED = "tel:+15005553003"
@@ -125,6 +125,42 @@ def test_one_of_several_accounts_must_be_named(configured: Cli) -> None:
     assert done.returncode == 2
     assert "there is no sms account fr-sms" in done.stderr
     assert configured.run("simulate", "sms", "--from", CUSTOMER, "--account", "de-sms", "Hello?").returncode == 1
+
+
+def test_a_further_field_is_for_those_that_have_some(configured: Cli) -> None:
+    done = configured.run("simulate", "sms", "--from", CUSTOMER, "--field", "order=A-1", "Hello?")
+    assert done.returncode == 2
+    assert "a delivery of sms.twilio has no further fields" in " ".join(done.stderr.split())
+    done = configured.run("simulate", "sms", "--from", CUSTOMER, "--field", "order", "Hello?")
+    assert done.returncode == 2
+    assert "'order' is no field: write NAME=VALUE" in " ".join(done.stderr.split())
+
+
+FORM = """
+[http]
+listen = "127.0.0.1:{hooks}"
+[probes]
+listen = "127.0.0.1:{probes}"
+[identity]
+key = "env:IDENTITY_KEY"
+[connections.forms]
+gateway = "webform.http"
+[accounts.contact]
+connection = "forms"
+tenant = "acme"
+address = "web:shop/contact"
+site_key = "a-site-key"
+origins = ["https://shop.example"]
+per_client_minute = 0
+"""
+
+
+def test_a_form_is_simulated_with_further_fields(configured: Cli) -> None:
+    configured.write("sluiceway.toml", FORM.format(hooks=free_port(), probes=free_port()))
+    configured.start("run", "webform")
+    arguments = ("simulate", "webform", "--from", CUSTOMER, "--field", "order=A-1042", "Where is it?")
+    until(lambda: configured.run(*arguments).returncode == 0, "the gateway takes a form")
+    assert "order: A-1042" in configured.run("tail", "--no-follow", "--json", "--channel", "webform").stdout
 
 
 def test_the_simulator_ends_with_0_when_it_is_told_to(configured: Cli) -> None:

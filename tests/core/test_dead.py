@@ -15,7 +15,6 @@ from sluiceway.dead import DeadLetter, DeadLetterError, DeadLetters, Replay
 from sluiceway.driver import Driver
 from sluiceway.errors import ConfigError
 from sluiceway.gateway import Secret
-from sluiceway.identity import Identity
 from sluiceway.ledger import HISTORY, MessageRecord
 from sluiceway.wire import Form, Request, Response
 from sluiceway_contracts import (
@@ -68,9 +67,8 @@ async def again(rig: Rig, letter: DeadLetter, *, whole: bool = False) -> Command
 
 
 def replay(rig: Rig, key: str = ENVIRONMENT["IDENTITY_KEY"]) -> Replay:
-    layout, prefix = Layout(rig.core.nats), rig.core.nats.prefix
     driver: Driver = rig.client
-    return Replay(rig.link, layout, prefix, Identity(key.encode()), rig.accounts, driver)
+    return Replay(rig.link, Layout(rig.core.nats), rig.core, key.encode(), rig.accounts, driver)
 
 
 @pytest.mark.usefixtures("no_pause")

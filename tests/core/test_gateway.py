@@ -114,6 +114,11 @@ def test_an_account_is_known_by_its_address_without_the_scheme() -> None:
     assert DOVES.identity(Account(connection="c", tenant="t", address="x-dove:north:7")) == "north:7"
 
 
+def test_a_gateway_knows_its_connections_accounts_by_identity() -> None:
+    one, two = (Page(connection="c", tenant="t", address=f"x-dove:{name}", page=name) for name in ("north", "south"))
+    assert Pages(Login(token=Secret("x")), "", (one, two)).accounts == {"north": one, "south": two}
+
+
 def test_an_ability_without_its_method_does_not_start() -> None:
     with pytest.raises(TypeError, match="receive"):
         Silent(Login(token=Secret("x")))  # type: ignore[abstract]  # that is the point

@@ -21,6 +21,7 @@ from sluiceway.errors import ConfigError
         ('[nats]\nurl = "nats://h:abc"', "nats.url: must be nats://host"),
         ('[nats]\nurl = "nats://a,b"', "nats.url: must be nats://host"),
         ("[nats]\nport = 99999", "nats.port: must be a port"),
+        ('[http]\ntrusted_proxies = ["::1", "10.0.0.1/8"]', "http.trusted_proxies: must be an address or a network"),
         ('[nats]\nca = "nowhere.pem"', "nats.ca: there is no file nowhere.pem"),
         ('[nats]\ncredentials = "nowhere.creds"', "nats.credentials: there is no file"),
     ],

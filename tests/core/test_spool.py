@@ -693,7 +693,7 @@ def test_whatever_stands_in_a_file_is_a_record_or_none(data: bytes) -> None:
 
 @given(st.text(st.characters(), max_size=40), st.text(st.characters(), max_size=40))
 def test_whatever_a_gateway_read_can_be_written_to_disk(text: str, key: str) -> None:
-    one = Received(at=text, key=key, sender=text, parts=(Text(text=text),), name=text)
+    one = Received(at=text, key=key, sender=text, parts=(Text(text=text),), name=text, asserted=(text,))
     request = Request(method="POST", url=f"http://x/{text}", headers={"content-type": text}, body=b"raw")
     record = Record(connection="c", arrived_at=now(), facts=(one,), request=request).for_disk(whole=True)
     assert decode(record.encode()) == record

@@ -19,14 +19,16 @@ from sluiceway import embedded
 from sluiceway.bus.consumer import Consumer, ConsumerError
 from sluiceway.bus.link import Ack, Link
 from sluiceway.bus.streams import Layout, ensure
-from sluiceway.config import Nats
-from sluiceway.continuity import Continuity, Reach
+from sluiceway.config import Conversations, Nats
+from sluiceway.contacts import Reach
+from sluiceway.continuity import Continuity
 from sluiceway.errors import SluicewayError, Unavailable
 from sluiceway.gateway import Receipt, Secret
 from sluiceway.identity import Identity
 from sluiceway.ledger import Ledger, MessageRecord
 from sluiceway.parking import Parcel, Parking
 from sluiceway.stream import EventStream
+from sluiceway.windows import Windows
 from sluiceway_contracts import (
     Command,
     Error,
@@ -130,7 +132,7 @@ def test_no_subject_is_read_as_another_tenants(text: str) -> None:
 async def test_no_address_or_providers_id_leaves_its_tenants_keys(address: str, external_id: str, key: str) -> None:
     link = Recorder()
     stream = EventStream(link, "sluiceway")
-    continuity, ledger = Continuity(link, "I", KEY, stream), Ledger(link, "M", KEY)
+    continuity, ledger = Continuity(link, "I", KEY, stream, Windows(Conversations())), Ledger(link, "M", KEY)
     receipt = Receipt(at="", key=key, external_id=external_id, status="sent")
     for work in (
         continuity.resolve("acme", Reach(address=address, channel="sms", account="uk"), "inbound"),
@@ -458,7 +460,9 @@ async def test_one_message_id_is_two_messages_for_two_tenants(link: Link, layout
 
 
 async def test_one_number_is_two_contacts_for_two_tenants(link: Link, layout: Layout) -> None:
-    continuity = Continuity(link, layout.identity, KEY, EventStream(link, link.settings.prefix))
+    continuity = Continuity(
+        link, layout.identity, KEY, EventStream(link, link.settings.prefix), Windows(Conversations())
+    )
     reach = Reach(address="tel:+447700900456", channel="sms", account="uk")
     first, second = (
         await continuity.resolve("acme", reach, "inbound"),

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from sluiceway import metrics
 from sluiceway.errors import ConfigError
+from sluiceway.gateway import Purpose
 from sluiceway.identity import Identity
-from sluiceway.tokens import LENGTH, Admission, Outcome, Purpose, Reading, Tokens
+from sluiceway.tokens import LENGTH, Admission, Outcome, Reading, Tokens
 from sluiceway_contracts import uuid7
 from sluiceway_contracts.ids import uuid8
 

@@ -1,10 +1,11 @@
-"""KV buckets: get, list, create, compare-and-set. No watching, no deleting, no cache."""
+"""KV buckets: get, list, create, compare-and-set, delete. No watching, no cache."""
 
 from __future__ import annotations
 
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
+from nats.aio.msg import Msg
 
 from ..errors import Unavailable
 from .link import Link, Refused
@@ -13,10 +14,16 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 WRONG_LAST_SEQUENCE = (10071, 10164)
 """nats-server's err_code for a lost compare-and-set (server/errors.json)."""
+_DELETED, _EXPECTED, _SEQUENCE = "KV-Operation", "Nats-Expected-Last-Subject-Sequence", "Nats-Sequence"
+"""https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-8.md"""
 
 
 class Conflict(Exception):
-    """Somebody else wrote the key first; read it again."""
+    """Somebody else wrote the key first; read it again. `found` is what `create` found in its place."""
+
+    def __init__(self, key: str, found: Entry[Any] | None = None) -> None:
+        super().__init__(key)
+        self.found = found
 
 
 class Entry(NamedTuple, Generic[T]):
@@ -44,21 +51,14 @@ class Bucket(Generic[T]):
 
     async def get(self, key: str) -> Entry[T] | None:
         """The latest value; None where there is none. Raises `Unavailable`."""
-        value, revision = await self.look(key)
-        return Entry(value, revision) if value is not None else None
+        return self._entry(await self._last(key))
 
     async def look(self, key: str) -> tuple[T | None, int]:
-        """The latest value and the revision to `update`, that of its deletion too. Raises `Unavailable`."""
-        subject = self._subject(key)
-        message = await self._link.request(self._link.api(f"DIRECT.GET.KV_{self._name}.{subject}"))
-        headers = message.headers or {}
-        status = headers.get("Status")
-        if status == "404":
-            return None, 0
-        if status is not None or "Nats-Sequence" not in headers:
-            raise Unavailable(f"the bucket {self._name} can't be read: {headers.get('Description', 'no such bucket')}")
-        revision = int(headers["Nats-Sequence"])
-        return None if "KV-Operation" in headers else self._decoder.decode(message.data), revision
+        """The latest value, and the revision to `update`, that of its deletion too. Raises `Unavailable`."""
+        message = await self._last(key)
+        entry = self._entry(message)
+        revision = int((message.headers or {})[_SEQUENCE]) if message is not None else 0
+        return entry.value if entry is not None else None, revision
 
     async def keys(self) -> list[str]:
         """Every key, sorted, those too whose value was deleted; none where there is no bucket. Raises `Unavailable`."""
@@ -70,26 +70,52 @@ class Bucket(Generic[T]):
         return sorted(subject.removeprefix(self._subject("")) for subject in subjects)
 
     async def create(self, key: str, value: T) -> int:
-        """Write a key that isn't there and return its revision. Raises `Conflict` or `Unavailable`."""
-        return await self.update(key, value, 0)
+        """Write a key that isn't there, or was deleted; return its revision. Raises `Conflict` or `Unavailable`."""
+        try:
+            return await self.update(key, value, 0)
+        except Conflict:
+            message = await self._last(key)
+            headers = (message.headers if message is not None else None) or {}
+            if _DELETED in headers:
+                return await self.update(key, value, int(headers[_SEQUENCE]))
+            raise Conflict(key, self._entry(message)) from None
 
     async def update(self, key: str, value: T, revision: int) -> int:
         """Write the key if its revision is still this one; return the new one. Raises `Conflict` or `Unavailable`."""
-        headers = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
+        return await self._write(key, msgspec.json.encode(value), {_EXPECTED: str(revision)})
+
+    async def put(self, key: str, value: T) -> int:
+        """Write the key, whatever is there. Raises `Unavailable`."""
+        return await self._write(key, msgspec.json.encode(value), {})
+
+    async def delete(self, key: str, revision: int) -> None:
+        """Delete the key if its revision is still this one. Raises `Conflict` or `Unavailable`."""
+        await self._write(key, b"", {_DELETED: "DEL", _EXPECTED: str(revision)})
+
+    async def _write(self, key: str, payload: bytes, headers: dict[str, str]) -> int:
         try:
-            ack = await self._link.publish(self._subject(key), msgspec.json.encode(value), headers)
+            ack = await self._link.publish(self._subject(key), payload, headers)
         except Refused as error:
             if error.err_code in WRONG_LAST_SEQUENCE:
                 raise Conflict(key) from error
             raise Unavailable(f"the bucket {self._name} refuses: {error}") from error
         return ack.seq
 
-    async def put(self, key: str, value: T) -> int:
-        """Write the key, whatever is there. Raises `Unavailable`."""
-        try:
-            return (await self._link.publish(self._subject(key), msgspec.json.encode(value))).seq
-        except Refused as error:
-            raise Unavailable(f"the bucket {self._name} refuses: {error}") from error
+    def _entry(self, message: Msg | None) -> Entry[T] | None:
+        if message is None or message.headers is None or _DELETED in message.headers:
+            return None
+        return Entry(self._decoder.decode(message.data), int(message.headers[_SEQUENCE]))
+
+    async def _last(self, key: str) -> Msg | None:
+        """What was written last, a deletion too; None where there is nothing. Raises `Unavailable`."""
+        message = await self._link.request(self._link.api(f"DIRECT.GET.KV_{self._name}.{self._subject(key)}"))
+        headers = message.headers or {}
+        status = headers.get("Status")
+        if status == "404":
+            return None
+        if status is not None or _SEQUENCE not in headers:
+            raise Unavailable(f"the bucket {self._name} can't be read: {headers.get('Description', 'no such bucket')}")
+        return message
 
     def _subject(self, key: str) -> str:
         return f"$KV.{self._name}.{key}"

@@ -112,13 +112,12 @@ async def _replay(config: Config, sequence: int, *, whole: bool, as_json: bool) 
             return
         from .. import accounts
         from ..http.client import Client
-        from ..identity import Identity
 
-        key = Identity(_key(config).encode())
+        secret = _key(config).encode()
         client = Client()
         try:
             here = accounts.of(config, (letter.channel,))
-            received = dead.Replay(link, layout, prefix, key, here, client)
+            received = dead.Replay(link, layout, core, secret, here, client)
             await received.run(letter)
         finally:
             await client.close()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import SendError, SluicewayError
+from ..errors import SendError, SluicewayError, Throttled
 from . import local, options
 
 if TYPE_CHECKING:
@@ -26,13 +26,22 @@ class NotAccepted(SluicewayError):
     """The gateway did not take the delivery; the text says what to do."""
 
 
+def _fields(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
+    if wrong := [one for one in value if "=" not in one]:
+        raise click.BadParameter(f"{wrong[0]!r} is no field: write NAME=VALUE, such as phone=07700900456")
+    return dict(one.split("=", 1) for one in value)
+
+
 @click.command(epilog='Example:  sluiceway simulate sms --from +447700900456 "Where is my order?"')
 @click.argument("channel", callback=options.token)
 @click.argument("text")
 @click.option("--from", "sender", required=True, metavar="CUSTOMER", help="The customer, such as +447700900456.")
 @click.option("--account", metavar="NAME", help="The account written to; else the channel's only one.")
+@click.option("--field", "fields", multiple=True, metavar="NAME=VALUE", callback=_fields, help="More, as forms have.")
 @options.config
-def command(*, channel: str, text: str, sender: str, account: str | None, file: str | None) -> None:
+def command(
+    *, channel: str, text: str, sender: str, account: str | None, fields: dict[str, str], file: str | None
+) -> None:
     """Deliver a customer's TEXT to the gateway of CHANNEL that runs with this configuration."""
     from .. import accounts, plugins
     from ..config import load
@@ -43,6 +52,9 @@ def command(*, channel: str, text: str, sender: str, account: str | None, file: 
     connection = served.connections[chosen.connection]
     http = config.core.http
     simulator = plugins.simulator(connection.gateway)(connection.settings, f"{http.base_url}/hooks/{connection.hook}")
+    if fields and not simulator.takes_fields:
+        raise click.UsageError(f"a delivery of {connection.gateway} has no further fields; leave --field out")
+    simulator.fields = fields
     status = options.run(_post(simulator.deliver(chosen.account, sender, text), http))
     click.echo(f"{status} accepted by {chosen.name} of {chosen.tenant}; `sluiceway tail --since 1m` shows it")
 
@@ -67,6 +79,8 @@ async def _post(request: Request, http: Http) -> int:
     client = Client()
     try:
         response = await client.exchange(local.request(request, http))
+    except Throttled as error:
+        raise NotAccepted(f"the gateway on {http.listen} answered 429: it takes no more so soon; wait") from error
     except SendError as error:
         raise NotAccepted(f"no gateway answers on {http.listen}: {error}; start one with `sluiceway up`") from error
     finally:

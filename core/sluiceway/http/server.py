@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import structlog
@@ -14,6 +14,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from .. import metrics
 from ..wire import Request, Response
+from . import peers
 from .inflate import Broken, inflate
 
 log = structlog.get_logger(__name__)
@@ -48,14 +49,23 @@ Find = Callable[[str], tuple[Route, str] | None]
 class Server:
     """Listens on one address. `base_url` is how the other side wrote it, for signatures over the URL.
 
-    Whoever connects while `max_connections` are open is answered 503 and cut off.
+    Whoever connects while `max_connections` are open is answered 503 and cut off. `trusted_proxies`, addresses or
+    networks, are believed when they say from whom a request is.
     """
 
-    def __init__(self, listen: str, find: Find, base_url: str = "", max_connections: int = 4096) -> None:
+    def __init__(
+        self,
+        listen: str,
+        find: Find,
+        base_url: str = "",
+        max_connections: int = 4096,
+        trusted_proxies: Iterable[str] = (),
+    ) -> None:
         self.listen = listen
         self._find = find
         self._base_url = base_url.rstrip("/")
         self._max_connections = max_connections
+        self._trusted = peers.networks(trusted_proxies)
         self._runner: web.ServerRunner | None = None
 
     async def start(self) -> None:
@@ -116,9 +126,14 @@ class Server:
             headers=_headers(raw),
             body=body,
             subpath=subpath,
+            client=self._client(raw),
         )
         response = await route.answer(request)
         return web.Response(status=response.status, headers=response.headers, body=response.body)
+
+    def _client(self, raw: web.BaseRequest) -> str:
+        peer = raw.remote or ""
+        return peers.client(peer, raw.headers.getall("x-forwarded-for", ()), self._trusted) if self._trusted else peer
 
     async def _body(self, raw: web.BaseRequest, limit: int) -> bytes | None:
         """The body, inflated; None where it is larger than `limit` bytes. Raises `TimeoutError` or `Broken`."""

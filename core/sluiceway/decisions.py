@@ -1,0 +1,128 @@
+"""Commands about contacts and conversations: read, checked, done by `unions`; what becomes of them is on the stream.
+
+Each may come again, and then finds its work done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+from sluiceway_contracts import (
+    Command,
+    ContactLink,
+    ContactMerge,
+    ContactSplit,
+    ContactUnlink,
+    ConversationClose,
+    ConversationOpen,
+    Party,
+    addresses,
+)
+from sluiceway_contracts.commands import CommandData
+from sluiceway_contracts.values import now
+
+from .accounts import Notice
+from .bus.store import Bucket
+from .checks import Refusal
+from .contacts import Change, Known, Reach
+from .identity import Identity
+from .idle import IDLE, Idle
+from .merges import Grounds
+from .placement import Placement
+
+T = TypeVar("T", bound=CommandData)
+
+Work = Callable[[Command], Awaitable[None]]
+
+
+class Decisions:
+    """Carries out what people decide."""
+
+    def __init__(self, placement: Placement, identity: Identity, register: Bucket[Notice], idle: Idle) -> None:
+        self._continuity = placement.continuity
+        self._unions = placement.unions
+        self._identity = identity
+        self._register = register
+        self._idle = idle
+
+    @property
+    def work(self) -> Mapping[str, Work]:
+        """What is done, by the type of the command. Each raises `Refusal` or `Unavailable`."""
+        return {
+            ContactLink.type: self._link,
+            ContactUnlink.type: self._unlink,
+            ContactMerge.type: self._merge,
+            ContactSplit.type: self._split,
+            ConversationOpen.type: self._open,
+            ConversationClose.type: self._close,
+        }
+
+    async def _link(self, command: Command) -> None:
+        data = _data(command, ContactLink)
+        known = Known(_address(data.address), data.assurance, "command", now(), data.evidence)
+        await self._unions.link(_change(command, data.contact_id), known, _by(command))
+
+    async def _unlink(self, command: Command) -> None:
+        data = _data(command, ContactUnlink)
+        await self._unions.unlink(_change(command, data.contact_id), _address(data.address), _by(command))
+
+    async def _merge(self, command: Command) -> None:
+        data = _data(command, ContactMerge)
+        undo = self._identity.id(command.tenant, "undo", command.id)
+        grounds = Grounds("command", data.evidence, _by(command))
+        await self._unions.merge(_change(command, data.into_id), data.from_id, undo, grounds)
+
+    async def _split(self, command: Command) -> None:
+        data = _data(command, ContactSplit)
+        grounds = Grounds("command", None, _by(command))
+        await self._unions.split(_change(command, data.contact_id), data.undo, grounds)
+
+    async def _open(self, command: Command) -> None:
+        data = _data(command, ConversationOpen)
+        if data.conversation_id is not None:
+            raise Refusal("unsupported", "a conversation's id is chosen here; leave conversation_id out")
+        address = _address(data.address)
+        reach = await self._reach(command, address)
+        await self._continuity.resolve(command.tenant, reach, "command")
+
+    async def _close(self, command: Command) -> None:
+        data = _data(command, ConversationClose)
+        if data.reason == IDLE:
+            await self._idle.close(command.tenant, data.conversation_id)
+        else:
+            change = _change(command, "")
+            await self._unions.close(change, data.conversation_id, data.reason or "command")
+
+    async def _reach(self, command: Command, address: str) -> Reach:
+        """The account that the command names, else the first that sends to such addresses."""
+        scheme = address.partition(":")[0]
+        for key in await self._register.keys():
+            tenant, channel, account = key.split(".")
+            if tenant != command.tenant or command.account not in (None, account):
+                continue
+            notice = await self._register.get(key)
+            if notice is not None and notice.value.sends and scheme in notice.value.schemes:
+                return Reach(address=address, channel=channel, account=account)
+        raise Refusal("no_channel", f"no account of {command.tenant} sends to {scheme}: addresses")
+
+
+def _data(command: Command, type: type[T]) -> T:
+    if not isinstance(command.data, type):
+        raise Refusal("invalid", f"the data is none of {type.type}")
+    return command.data
+
+
+def _change(command: Command, contact: str) -> Change:
+    return Change(command.tenant, contact, now(), cause=command.id)
+
+
+def _by(command: Command) -> Party:
+    return Party(role=command.actorrole or "agent", agent_id=command.actorid)
+
+
+def _address(text: str) -> str:
+    try:
+        return addresses.normalise(text)
+    except addresses.InvalidAddress as error:
+        raise Refusal("invalid_address", str(error)) from error

@@ -1,0 +1,56 @@
+"""Where a message belongs: what a reply token admits to, else its sender's own conversation; and who its sender is."""
+
+from __future__ import annotations
+
+from sluiceway_contracts.values import now
+
+from . import metrics
+from .accounts import Served
+from .bus.link import Link
+from .bus.streams import Layout
+from .config import Core
+from .contacts import Reach
+from .continuity import Continuity, Place
+from .gateway import Consent, Received, ReplyToken
+from .identity import Identity
+from .latest import Latest
+from .stream import EventStream
+from .tokens import Tokens
+from .unions import Unions
+from .windows import Windows
+
+
+class Placement:
+    """Contacts and conversations, as facts and commands need them, under one deployment's `secret`."""
+
+    def __init__(self, core: Core, secret: bytes, link: Link, layout: Layout, stream: EventStream) -> None:
+        self.latest = Latest(link, layout.events, core.nats.prefix)
+        self.continuity = Continuity(link, layout.identity, Identity(secret), stream, Windows(core.conversations))
+        self.unions = Unions(self.continuity, self.latest)
+        self._tokens = Tokens([secret])
+
+    async def of(self, served: Served, fact: Received | Consent, address: str) -> Place:
+        """The place of what somebody said from this address, on this account. Raises `Unavailable`."""
+        reach = Reach(address=address, channel=served.channel, account=served.name)
+        if isinstance(fact, Consent):
+            return await self.continuity.resolve(served.tenant, reach, "inbound")
+        conversation = self._admitted(served.tenant, fact.reply_tokens)
+        place = await self.continuity.admit(served.tenant, conversation, reach) if conversation is not None else None
+        if place is None:
+            place = await self.continuity.resolve(served.tenant, reach, "inbound", fact.assurance)
+        if (fact.also or fact.asserted) and not place.guest:
+            await self.unions.hear(served, place.contact, fact)
+        if fact.also and not place.guest:  # it may be another contact's conversation now
+            now_at = await self.continuity.speak(served.tenant, place.contact, reach, "inbound")
+            return now_at._replace(is_new=now_at.is_new or place.is_new)
+        return place
+
+    def _admitted(self, tenant: str, texts: tuple[ReplyToken, ...]) -> str | None:
+        """The conversation of the first valid token; what is none is counted, and ignored."""
+        for token in texts:
+            reading = self._tokens.find(token.text, now(), tenant=tenant, purpose=token.purpose)
+            if reading is not None:
+                metrics.count(metrics.reply_tokens, reading.outcome).inc()
+                if reading.admission is not None:
+                    return reading.admission.conversation
+        return None
