@@ -46,8 +46,10 @@ def changes(old: ContactState, event: Event, others: Others) -> Changes:
 
 
 def _received(old: ContactState, event: Event, received: MessageReceived, others: Others) -> Changes:
+    """A guest, who was admitted by a token, speaks in the conversation and is not its contact."""
     author = received.message.author
-    found = [_address(event, author.address, author.assurance, "inbound")] if author.address else []
+    theirs = author.address is not None and author.contact_id == old.id
+    found = [_address(event, author.address or "", author.assurance, "inbound")] if theirs else []
     return _spoke(old, event.subject) | {"addresses": _linked(old.addresses, found)}
 
 
@@ -136,12 +138,13 @@ def _merged(old: ContactState, other: ContactState, merge: ContactMerged) -> Cha
 def _restored(old: ContactState, survivor: ContactState, split: ContactUnmerged) -> Changes:
     """Again a contact of its own: with the addresses that the event names, and what was told of them meanwhile."""
     own = set(split.addresses) or {one.address for one in old.addresses}
+    went_on = [moved.from_id for moved in split.conversations]  # where both spoke: it may have been this contact's
     kept = _linked((), [one for one in (*old.addresses, *survivor.addresses) if one.address in own])
     return {
         "merged_into": None,
         "addresses": kept,
         "consents": _latest([*old.consents, *(one for one in survivor.consents if one.address in own)]),
-        "open_conversation": split.conversations[-1].into_id if split.conversations else old.open_conversation,
+        "open_conversation": next((id for id in went_on if id in old.conversations), old.open_conversation),
     }
 
 

@@ -113,9 +113,9 @@ def _merged(old: ConversationState, event: Event, merged: ContactMerged, sequenc
 
 
 def _unmerged(old: ConversationState, event: Event, unmerged: ContactUnmerged, sequence: int) -> Changes:
-    """What was continued as another goes on by itself again."""
+    """It is no longer continued; `conversation.reopened` says where it is open again."""
     left = {moved.from_id for moved in unmerged.conversations if moved.into_id == old.id}
-    return OPEN if old.continued_as in left else {}
+    return {"continued_as": None} if old.continued_as in left else {}
 
 
 def _with(old: ConversationState, channel: str | None) -> tuple[str, ...]:

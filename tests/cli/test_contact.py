@@ -116,7 +116,7 @@ class Dispatcher:
         await self._link.publish(event.nats_subject(self._prefix), event.encode(), event.headers())
 
     async def wrote(self, contact: str, address: str, text: str) -> None:
-        author = Party(role="customer", address=address, assurance="channel")
+        author = Party(role="customer", address=address, contact_id=contact, assurance="channel")
         message = Message(id=uuid7(), author=author, parts=(Text(text=text),), text=text)
         await self.tell(MessageReceived(message=message, resolved_by="open"), contact, subject=CONVERSATION)
 

@@ -62,8 +62,10 @@ def event(
     )
 
 
-def received(id: str = "m1", address: str = PHONE, assurance: str | None = "channel") -> MessageReceived:
-    author = Party(role="customer", address=address, assurance=assurance)
+def received(
+    id: str = "m1", address: str = PHONE, assurance: str | None = "channel", contact: str | None = ANNA
+) -> MessageReceived:
+    author = Party(role="customer", address=address, assurance=assurance, contact_id=contact)
     return MessageReceived(message=Message(id=id, author=author, parts=(Text(text="Hi"),)), resolved_by="open")
 
 
@@ -217,6 +219,10 @@ class TestContact:
         (one,) = contact(played(linked(PHONE, assurance="notarised"), received(assurance=None))).addresses
         assert one.assurance == "asserted"
 
+    @pytest.mark.parametrize("guest", [None, BEN])
+    def test_gains_no_address_of_a_guest_in_its_conversation(self, guest: str | None) -> None:
+        assert contact(played(received(address=MAIL, contact=guest))).addresses == ()
+
     def test_loses_an_address(self) -> None:
         gone = ContactUnlinked(contact_id=ANNA, addresses=(PHONE,), method="command")
         assert [one.address for one in contact(played(linked(PHONE, MAIL), gone)).addresses] == [MAIL]
@@ -262,7 +268,7 @@ class TestContact:
 
 def two() -> Store:
     """Anna by telephone, and Ben by mail, who may be her."""
-    ben = event(received("m2", MAIL), 4, contact=BEN, subject=SECOND, channel="email")
+    ben = event(received("m2", MAIL, contact=BEN), 4, contact=BEN, subject=SECOND, channel="email")
     no = event(consent("revoked", MAIL), 5, contact=BEN)
     return played(opened(), received(), opened(SECOND, BEN), ben, no, conflict(MAIL))
 
@@ -301,7 +307,7 @@ class TestMerge:
 
     def test_taken_back_leaves_both_as_they_were(self) -> None:
         before = two()
-        store = played(MERGED, UNMERGED, store=before, since=7)
+        store = played(MERGED, UNMERGED, reopened(SECOND, BEN), store=before, since=7)
         one, other = contact(store), contact(store, BEN)
         assert (one.addresses, one.conversations) == (contact(before).addresses, (FIRST,))
         assert (one.open_conversation, one.merged_from, one.consents) == (FIRST, (), ())
@@ -320,9 +326,24 @@ class TestMerge:
         assert [one.address for one in contact(store, BEN).addresses] == [MAIL]
         assert [one.address for one in contact(store).addresses] == [PHONE]
 
+    def test_taken_back_leaves_a_conversation_closed_that_was_so_before(self) -> None:
+        store = played(closed(SECOND, BEN), MERGED, UNMERGED, store=two(), since=7)
+        assert (conversation(store, SECOND).state, conversation(store, SECOND).continued_as) == ("closed", None)
+        assert contact(store, BEN).open_conversation is None
+
+    def test_taken_back_returns_the_conversation_in_which_both_went_on_to_whose_it_is(self) -> None:
+        went_on = Continuation(from_id=FIRST, into_id=SECOND)
+        back = Continuation(from_id=SECOND, into_id=FIRST)
+        merge = ContactMerged(from_id=BEN, into_id=ANNA, conversations=(went_on,), method="command")
+        store = played(closed(FIRST, into=SECOND), merge, store=two(), since=7)
+        assert contact(store).open_conversation == SECOND
+        split = ContactUnmerged(from_id=ANNA, into_id=BEN, addresses=(MAIL,), conversations=(back,), method="command")
+        store = played(split, reopened(FIRST), store=store, since=9)
+        assert (contact(store).open_conversation, contact(store, BEN).open_conversation) == (FIRST, SECOND)
+        assert [conversation(store, id).state for id in (FIRST, SECOND)] == ["open", "open"]
+
     def test_that_never_was_can_be_taken_back_too(self) -> None:
-        store = played(UNMERGED)
-        assert contact(store, BEN).open_conversation == SECOND
+        assert contact(played(UNMERGED), BEN).merged_into is None
 
 
 @pytest.mark.parametrize("id", ["", "a.b", "*", ">", "a\r\nPUB x 1", "x" * 65])
@@ -335,7 +356,7 @@ CONTACTS, TALKS = st.sampled_from([ANNA, BEN]), st.sampled_from([FIRST, SECOND])
 ADDRESSES = st.sampled_from([PHONE, MAIL])
 MOVES = st.lists(st.builds(Continuation, from_id=TALKS, into_id=TALKS), max_size=2).map(tuple)
 DATA: st.SearchStrategy[EventData] = st.one_of(
-    st.builds(received, st.sampled_from(["m1", "m2"]), ADDRESSES, st.sampled_from(["asserted", "channel"])),
+    st.builds(received, st.sampled_from(["m1", "m2"]), ADDRESSES, st.sampled_from(["asserted", "channel"]), CONTACTS),
     st.builds(sent, st.sampled_from(["r1", "r2"]), ADDRESSES, CONTACTS),
     st.builds(status, st.sampled_from(["sent", "read", "failed"]), st.sampled_from(["r1", "r2"])),
     st.builds(opened, TALKS, CONTACTS, st.none() | TALKS),

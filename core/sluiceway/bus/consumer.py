@@ -29,6 +29,7 @@ BATCH = 256
 ACK_WAIT_S = 35 * 60
 MAX_ACK_PENDING = 10_000
 RETRY_S = 0.25
+RELEASE_S = 2.0
 REFUSED_S = 1.0
 
 _WAITED = ("404", "408")
@@ -144,12 +145,16 @@ class Consumer:
             await self._call(f"CONSUMER.RESET.{self._stream}.{self._durable}", b"")
 
     async def release(self) -> None:
-        """Give the pin up, so that another replica need not wait for its time-out."""
+        """Give the pin up, so that another replica need not wait for its time-out. Raises `Unavailable` soon."""
         if self._pin:
             self._pin = ""
             self.epoch += 1
             body = msgspec.json.encode({"group": GROUP})
-            await self._call(f"CONSUMER.UNPIN.{self._stream}.{self._durable}", body)
+            try:
+                async with asyncio.timeout(RELEASE_S):
+                    await self._call(f"CONSUMER.UNPIN.{self._stream}.{self._durable}", body)
+            except TimeoutError:
+                raise Unavailable("JetStream does not answer") from None
 
     async def _start_over(self) -> None:
         """From the ack floor again: another process, or the lost connection, may have had later messages in hand."""

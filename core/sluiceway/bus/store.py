@@ -54,12 +54,11 @@ class Bucket(Generic[T]):
         return self._entry(await self._last(key))
 
     async def look(self, key: str) -> tuple[T | None, int]:
-        """The latest value and the revision to `update`, that of its deletion too. Raises `Unavailable`."""
+        """The latest value, and the revision to `update`, that of its deletion too. Raises `Unavailable`."""
         message = await self._last(key)
         entry = self._entry(message)
-        if message is None or message.headers is None:
-            return None, 0
-        return entry.value if entry is not None else None, int(message.headers[_SEQUENCE])
+        revision = int((message.headers or {})[_SEQUENCE]) if message is not None else 0
+        return entry.value if entry is not None else None, revision
 
     async def keys(self, start: str = "") -> list[str]:
         """Every key that begins with these whole tokens, sorted, those too whose value was deleted.
