@@ -161,6 +161,10 @@ class ContactRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
         before = msgspec.structs.replace(before, addresses=own)
         return msgspec.structs.replace(self, addresses=tuple(all_known.values()), own=before, merges=merges)
 
+    def brought(self, contact: str, undo: str | None) -> Merge | None:
+        """The merge that brought this contact. A merge may bring two, where the one was just joined to the other."""
+        return next((merge for merge in self.merges if (merge.contact, merge.undo) == (contact, undo)), None)
+
     @property
     def own_addresses(self) -> tuple[Known, ...]:
         """Those that no merge brought."""
@@ -223,7 +227,9 @@ def heard(
         record = reopened(change, record, reason)
     else:
         record = _renewed(change, record, reason)
-    reaches = record.reaches if guest or reach in record.reaches else (*record.reaches, reach)
+    reaches = record.reaches
+    if not guest and reach not in reaches and record.knows(reach.address) is not None:  # it may be gone by now
+        reaches = (*reaches, reach)
     channel = reach.channel if inbound else record.channel
     return msgspec.structs.replace(record, reaches=reaches, channel=channel, seen_at=change.at)
 

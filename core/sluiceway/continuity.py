@@ -17,13 +17,25 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from sluiceway_contracts import ConversationOpened, uuid7
+from sluiceway_contracts import ContactLinked, ConversationOpened, uuid7
 from sluiceway_contracts.values import now
 
 from .bus.link import Link
 from .bus.store import Bucket, Conflict, Entry
 from .cache import Cache
-from .contacts import AddressRecord, Change, ClaimRecord, ContactRecord, Known, Reach, begun, doubted, heard, linked
+from .contacts import (
+    AddressRecord,
+    Change,
+    ClaimRecord,
+    ContactRecord,
+    Known,
+    Reach,
+    begun,
+    doubted,
+    heard,
+    linked,
+    stripped,
+)
 from .directory import CACHE_SIZE, TRIES, Directory, Table
 from .errors import ConfigError, Unavailable
 from .identity import Identity
@@ -226,8 +238,17 @@ class Continuity:
             else:
                 return Place(contact, record.conversation, bool(told))
         change = Change(tenant, contact, known.since)
-        await self.directory.change_now(change, partial(linked, known=known))
-        return await self.speak(tenant, contact, reach, reason)
+        person, told = await self.directory.change_now(change, partial(_confirmed, known=known, owner=claim.contact))
+        if any(isinstance(event.data, ContactLinked) for event in told):
+            await self._check(tenant, person.contact, known)
+        return await self.speak(tenant, person.contact, reach, reason)
+
+    async def _check(self, tenant: str, contact: str, known: Known) -> None:
+        """Give an address up again that was unlinked while it was linked. Raises `Unavailable`."""
+        owner = await self.addresses.get(f"{tenant}.{_kind(known.assurance)}.{self.token(known.address)}")
+        if owner is None or await self._now(tenant, owner.value.contact) != contact:
+            await self.directory.change(tenant, contact, partial(stripped, address=known.address))
+            raise Unavailable("the address was unlinked at that moment")
 
     async def _claim(self, tenant: str, known: Known) -> _Claim:
         """Whose the address is from now on: whose it was, else whom we wrote to there, else a new contact's."""
@@ -285,6 +306,13 @@ def _noted(change: Change, record: ContactRecord, *, known: Known, rival: str) -
         return record
     record = linked(change, record, known)
     return doubted(change, record, known, rival) if rival != change.contact else record
+
+
+def _confirmed(change: Change, record: ContactRecord, *, known: Known, owner: str) -> ContactRecord:
+    """As `linked`; but what is the address of one who was joined to this contact comes, and goes, with them."""
+    if change.contact != owner and record.knows(known.address) is None:
+        return record
+    return linked(change, record, known)
 
 
 def _has_noted(record: ContactRecord, address: str) -> bool:

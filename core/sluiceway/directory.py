@@ -131,7 +131,7 @@ class Directory:
             records[member] = entry.value
             if entry.value.merged_into not in records:
                 circle.append(entry.value.merged_into)
-        waiting = [member for member in circle if not has_arrived(records[member], records)]
+        waiting = [member for member in circle if not _has_arrived(member, records)]
         if waiting:
             oldest = min(waiting)
             await self.change(tenant, oldest, lambda record: _released(record, records[oldest]))
@@ -249,10 +249,10 @@ class Directory:
         return newest
 
 
-def has_arrived(record: ContactRecord, records: Mapping[str, ContactRecord]) -> bool:
+def _has_arrived(contact: str, records: Mapping[str, ContactRecord]) -> bool:
     """Whether who this contact is now knows of it."""
-    into = records.get(record.merged_into or "")
-    return into is not None and any(merge.undo == record.undo for merge in into.merges)
+    into = records.get(records[contact].merged_into or "")
+    return into is not None and into.brought(contact, records[contact].undo) is not None
 
 
 def _if_present(

@@ -37,8 +37,8 @@ def joined(change: Change, record: ContactRecord, *, other: Other, undo: str, gr
 
     An open conversation goes on, not one that was closed; of two, the one in which the customer wrote last.
     """
-    known = any(merge.undo == undo or (merge.contact == other.contact and not merge.undone) for merge in record.merges)
-    if known or record.merged_into is not None:
+    known = any(merge.contact == other.contact and not merge.undone for merge in record.merges)
+    if known or record.brought(other.contact, undo) is not None or record.merged_into is not None:
         return record
     theirs = other.record
     are_open = (record.closed_at is None, theirs.closed_at is None)

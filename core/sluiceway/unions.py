@@ -33,7 +33,7 @@ from .contacts import (
     unlinked,
 )
 from .continuity import Continuity
-from .directory import TRIES, Person, Table, has_arrived
+from .directory import TRIES, Person, Table
 from .errors import Unavailable
 from .gateway import Received
 from .latest import Latest
@@ -88,7 +88,7 @@ class Unions:
                 await self._finish(change, other, grounds)
                 await self._finish(change, change.contact, grounds)
                 return
-            if any(merge.undo == undo for merge in into.record.merges):
+            if into.record.brought(joining.contact, undo) is not None:
                 return  # it was done, and taken back
             refer = partial(redirected, into=into.contact, undo=undo)
             await self._directory.change(change.tenant, joining.contact, refer)
@@ -96,32 +96,37 @@ class Unions:
 
     async def split(self, change: Change, undo: str, grounds: Grounds) -> None:
         """Take a merge back. Raises `Refusal` where the contact has none such, or `Unavailable`."""
-        self._directory.forget(change.tenant, change.contact)
-        record = await self._directory.exact(change.tenant, change.contact)
-        merge = next((merge for merge in record.merges if merge.undo == undo), None) if record is not None else None
-        if record is None or merge is None:
+        record = await self._told(change.tenant, change.contact)
+        merges = [merge for merge in record.merges if merge.undo == undo] if record is not None else []
+        if not merges:
             raise Refusal("unknown_merge", "the contact has no such merge; `undo` is the one of contact.merged")
+        for merge in merges:
+            await self._part(change, merge, grounds)
+
+    async def _part(self, change: Change, merge: Merge, grounds: Grounds) -> None:
         leaves = await self._directory.exact(change.tenant, merge.contact)
-        if not merge.undone:
+        record = await self._directory.exact(change.tenant, change.contact)
+        if record is not None and merge in record.merges and not merge.undone:
             theirs = leaves.conversation if leaves is not None else merge.theirs
             step = partial(parted, change, merge=merge, theirs=theirs, grounds=grounds)
-            held = await self._pass_on(change, record, step(record), theirs) if record.merged_into is not None else None
-            after, _ = await self._directory.change(change.tenant, change.contact, partial(step, held=held))
-            merge = next(merge for merge in after.merges if merge.undo == undo)
-            if not merge.undone:
-                raise Unavailable(f"the contact {change.contact} is changed at the moment")
+            held = await self._pass_on(change, record, step(record), theirs)
+            record, _ = await self._directory.change(change.tenant, change.contact, partial(step, held=held))
+        elif record is not None and record.merged_into is not None:
+            await self._finish(change, change.contact, grounds)
+        done = record.brought(merge.contact, merge.undo) if record is not None else None
+        if done is None or not done.undone:
+            raise Unavailable(f"the contact {change.contact} is changed at the moment")
         if leaves is not None:
             back = change._replace(contact=merge.contact)
-            await self._directory.change(change.tenant, merge.contact, partial(restored, back, merge=merge))
+            await self._directory.change(change.tenant, merge.contact, partial(restored, back, merge=done))
 
     async def _pass_on(self, change: Change, below: ContactRecord, after: ContactRecord, theirs: str) -> Merge | None:
         """Tell those whom `below` was merged into that it has less now; how a conversation that leaves was left."""
-        held = None
+        held, contact = None, change.contact
         while below.merged_into is not None:
             above = below.merged_into
-            self._directory.forget(change.tenant, above)
-            record = await self._directory.exact(change.tenant, above)
-            merge = next((merge for merge in record.merges if merge.undo == below.undo), None) if record else None
+            record = await self._told(change.tenant, above)
+            merge = record.brought(contact, below.undo) if record is not None else None
             if record is None or merge is None:
                 raise Unavailable(f"the contact {above} is being merged")
             step = partial(passed, change._replace(contact=above), merge=merge, below=after.addresses, theirs=theirs)
@@ -131,19 +136,20 @@ class Unions:
             now_there, _ = await self._directory.change(change.tenant, above, step)
             if now_there.merged_into != record.merged_into or now_there.addresses != expected.addresses:
                 raise Unavailable(f"the contact {above} is changed at the moment")
-            below, after = record, now_there
+            contact, below, after = above, record, now_there
         return held
 
     async def _finish(self, change: Change, contact: str, grounds: Grounds) -> None:
         """Take over whom others have begun to merge, from this contact on."""
         for _ in range(TRIES):
-            record = await self._directory.exact(change.tenant, contact)
+            record = await self._told(change.tenant, contact)
             if record is None or record.merged_into is None or record.undo is None:
                 return
+            self._directory.forget(change.tenant, record.merged_into)
             into = await self._directory.exact(change.tenant, record.merged_into)
             if into is None:
                 return
-            if not has_arrived(record, {record.merged_into: into}):
+            if into.brought(contact, record.undo) is None:
                 if into.merged_into is None:
                     await self._join_up(change._replace(contact=record.merged_into), Person(contact, record), grounds)
                 else:  # it was merged too before this one arrived
@@ -153,6 +159,14 @@ class Unions:
                 continue
             contact = record.merged_into
         raise Unavailable(f"the contact {contact} keeps being merged")
+
+    async def _told(self, tenant: str, contact: str) -> ContactRecord | None:
+        """The record as it is, when what it has to tell was told: who wrote it may have died before that."""
+        self._directory.forget(tenant, contact)
+        if await self._directory.exact(tenant, contact) is None:
+            return None
+        record, _ = await self._directory.change(tenant, contact, lambda record: record)
+        return record
 
     async def _join_up(self, change: Change, other: Person, grounds: Grounds) -> None:
         into = await self._directory.exact(change.tenant, change.contact)
