@@ -85,6 +85,7 @@ class Merge(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `goes_on` says which of the two went on, `ended` whether the other was open until then, `undone` whether it was
     taken back since. `held`: it was taken back while their conversation went on here, closed at `closed_at` or open.
+    `left`: so it was with the conversation of that merge, which was taken back below this one.
     """
 
     undo: str
@@ -97,6 +98,7 @@ class Merge(Struct, frozen=True, kw_only=True, omit_defaults=True):
     undone: bool = False
     held: bool = False
     closed_at: Time | None = None
+    left: str | None = None
 
 
 class Own(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -116,12 +116,15 @@ def parted(
 
 
 def passed(
-    change: Change, record: ContactRecord, *, merge: Merge, below: tuple[Known, ...], theirs: str
+    change: Change, record: ContactRecord, *, merge: Merge, below: tuple[Known, ...], gone: Merge, theirs: str
 ) -> ContactRecord:
-    """After a merge was taken back in somebody who is joined to this one by `merge`, and has these addresses left."""
+    """After `gone` was taken back in somebody who is joined to this one by `merge`, and has these addresses left."""
     if merge not in record.merges:
         return record
-    after = _without(change, record, merge, replace(merge, addresses=below), theirs)
+    now_left = replace(merge, addresses=below)
+    if record.merged_into is None and record.conversation == theirs:
+        now_left = replace(now_left, left=gone.undo, closed_at=record.closed_at)
+    after = _without(change, record, merge, now_left, theirs)
     return record if after == record else after
 
 

@@ -109,7 +109,7 @@ class Unions:
         if record is not None and merge in record.merges and not merge.undone:
             theirs = leaves.conversation if leaves is not None else merge.theirs
             step = partial(parted, change, merge=merge, theirs=theirs, grounds=grounds)
-            held = await self._pass_on(change, record, step(record), theirs)
+            held = await self._pass_on(change, record, step(record), merge, theirs)
             record, _ = await self._directory.change(change.tenant, change.contact, partial(step, held=held))
         elif record is not None and record.merged_into is not None:
             await self._finish(change, change.contact, grounds)
@@ -120,7 +120,9 @@ class Unions:
             back = change._replace(contact=merge.contact)
             await self._directory.change(change.tenant, merge.contact, partial(restored, back, merge=done))
 
-    async def _pass_on(self, change: Change, below: ContactRecord, after: ContactRecord, theirs: str) -> Merge | None:
+    async def _pass_on(
+        self, change: Change, below: ContactRecord, after: ContactRecord, gone: Merge, theirs: str
+    ) -> Merge | None:
         """Tell those whom `below` was merged into that it has less now; how a conversation that leaves was left."""
         held, contact = None, change.contact
         while below.merged_into is not None:
@@ -129,13 +131,15 @@ class Unions:
             merge = record.brought(contact, below.undo) if record is not None else None
             if record is None or merge is None:
                 raise Unavailable(f"the contact {above} is being merged")
-            step = partial(passed, change._replace(contact=above), merge=merge, below=after.addresses, theirs=theirs)
-            if record.merged_into is None and record.conversation == theirs:
-                held = replace(merge, held=True, closed_at=record.closed_at)
+            there = change._replace(contact=above)
+            step = partial(passed, there, merge=merge, below=after.addresses, gone=gone, theirs=theirs)
             expected = step(record)
             now_there, _ = await self._directory.change(change.tenant, above, step)
             if now_there.merged_into != record.merged_into or now_there.addresses != expected.addresses:
                 raise Unavailable(f"the contact {above} is changed at the moment")
+            left = now_there.brought(contact, below.undo)
+            if left is not None and left.left == gone.undo:
+                held = replace(left, held=True)
             contact, below, after = above, record, now_there
         return held
 

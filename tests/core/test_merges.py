@@ -180,9 +180,11 @@ class World(RuleBasedStateMachine):
             above = below.merged_into
             there = self.records[above]
             hop = next(merge for merge in there.merges if merge.undo == below.undo)
-            if there.merged_into is None and there.conversation == theirs:
-                held = msgspec.structs.replace(hop, held=True, closed_at=there.closed_at)
-            below, after = there, self.do(above, partial(_passed, self.change(above), hop, after.addresses, theirs))
+            passing = partial(_passed, self.change(above), hop, after.addresses, merge, theirs)
+            below, after = there, self.do(above, passing)
+            left = next(each for each in after.merges if each.undo == hop.undo)
+            if left.left == undo:
+                held = msgspec.structs.replace(left, held=True)
         self.do(name, partial(step, held=held))
         merge = next(merge for merge in self.records[name].merges if merge.undo == undo)
         self.do(merge.contact, partial(_restored, self.change(merge.contact), merge))
@@ -265,9 +267,9 @@ def _parted(
 
 
 def _passed(
-    change: Change, merge: Merge, below: tuple[Known, ...], theirs: str, record: ContactRecord
+    change: Change, merge: Merge, below: tuple[Known, ...], gone: Merge, theirs: str, record: ContactRecord
 ) -> ContactRecord:
-    return passed(change, record, merge=merge, below=below, theirs=theirs)
+    return passed(change, record, merge=merge, below=below, gone=gone, theirs=theirs)
 
 
 def _restored(change: Change, merge: Merge, record: ContactRecord) -> ContactRecord:
