@@ -8,6 +8,7 @@ import random
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -522,3 +523,22 @@ async def test_a_clock_that_was_ahead_is_put_right_by_the_next_word(desks: list[
     await desk.directory.change("acme", contact, lambda record: msgspec.structs.replace(record, seen_at=ahead))
     await desk.say(ANN)
     assert (await desk.record(contact)).seen_at < now() + HOUR
+
+
+@pytest.mark.parametrize("known", [(), (0,), (1,), (0, 1), (1, 0)])
+async def test_one_proven_message_with_two_addresses_makes_one_contact_whichever_was_known(
+    desks: list[Desk], link: Link, known: tuple[int, ...]
+) -> None:
+    before = [(await desks[0].say(reach(number))).contact for number in known]
+    served: Any = SimpleNamespace(tenant="acme", channel="sms", name="uk-sms")
+    fact: Any = SimpleNamespace(also=(reach(1).address,), asserted=(), assurance="channel", key="key")
+    contact = (await desks[1].say(reach(0))).contact
+    for desk in desks:
+        await desk.unions.hear(served, contact, fact)
+    after = {(await desk.say(reach(number))).contact for desk in desks for number in range(2)}
+    assert len(after) == 1
+    assert not before or after == {min(before)}
+    check_conversations(await told(link))
+    forged: Any = SimpleNamespace(also=(reach(2).address,), asserted=(), assurance="asserted", key="key")
+    await desks[0].unions.hear(served, contact, forged)
+    assert (await desks[0].say(reach(2))).contact not in after
