@@ -80,29 +80,44 @@ class Known(Struct, frozen=True, omit_defaults=True):
     evidence: str | None = None
 
 
-class Merge(Struct, frozen=True, kw_only=True):
+class Merge(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a merge brought, so that it can be taken back: `ours` and `theirs` are the conversations before it.
 
     `goes_on` says which of the two went on, `ended` whether the other was open until then, `undone` whether it was
-    taken back since.
+    taken back since. `held`: it was taken back while their conversation went on here, closed at `closed_at` or open.
+    `left`: so it was with the conversation of that merge, which was taken back below this one.
     """
 
     undo: str
     contact: str
-    addresses: tuple[Known, ...]
-    reaches: tuple[Reach, ...]
+    addresses: tuple[Known, ...] = ()
     ours: str
     theirs: str
     goes_on: str
     ended: bool
     undone: bool = False
+    held: bool = False
+    closed_at: Time | None = None
+    left: str | None = None
+
+
+class Own(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a contact has of its own, while others are joined to it.
+
+    `closed_at` counts where another's conversation goes on: since when this one is closed, None if by the merge.
+    """
+
+    addresses: tuple[Known, ...]
+    conversation: str
+    closed_at: Time | None = None
 
 
 class ContactRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`<tenant>.c.<contact>`: a person.
 
     `conversation` is the latest, closed where `closed_at` is set; `channel` the one that the customer last wrote on.
-    `reaches` are in the order in which they were first used. `merged_into` is who this person is now.
+    `reaches` are in the order in which they were first used; `addresses` are all, with those of who was joined to it.
+    `merged_into` is who this person is now, by the merge `undo`; the rest is then as it was before.
     """
 
     conversation: str
@@ -112,7 +127,9 @@ class ContactRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reaches: tuple[Reach, ...] = ()
     addresses: tuple[Known, ...] = ()
     merges: tuple[Merge, ...] = ()
+    own: Own | None = None
     merged_into: str | None = None
+    undo: str | None = None
     untold: tuple[msgspec.Raw, ...] = ()
 
     def knows(self, address: str) -> Known | None:
@@ -125,11 +142,35 @@ class ContactRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return (
             self.closed_at is None
             and self.merged_into is None
-            and at - self.seen_at < window.idle / REFRESHED
+            and abs(at - self.seen_at) < window.idle / REFRESHED
             and reach in self.reaches
             and (not inbound or self.channel == reach.channel)
             and not self.untold
         )
+
+    def having(self, own: tuple[Known, ...], merges: tuple[Merge, ...]) -> ContactRecord:
+        """With these addresses of its own, and what these merges brought."""
+        if all(merge.undone for merge in merges):
+            return msgspec.structs.replace(self, addresses=own, own=None, merges=merges)
+        before = self.own or Own(addresses=own, conversation=self.conversation)
+        if before.conversation == self.conversation:
+            before = msgspec.structs.replace(before, closed_at=self.closed_at)
+        all_known: dict[str, Known] = {}
+        for known in (*own, *(known for merge in merges if not merge.undone for known in merge.addresses)):
+            other = all_known.setdefault(canonical(known.address), known)
+            if ASSURANCE.index(known.assurance) > ASSURANCE.index(other.assurance):
+                all_known[canonical(known.address)] = known
+        before = msgspec.structs.replace(before, addresses=own)
+        return msgspec.structs.replace(self, addresses=tuple(all_known.values()), own=before, merges=merges)
+
+    def brought(self, contact: str, undo: str | None) -> Merge | None:
+        """The merge that brought this contact. A merge may bring two, where the one was just joined to the other."""
+        return next((merge for merge in self.merges if (merge.contact, merge.undo) == (contact, undo)), None)
+
+    @property
+    def own_addresses(self) -> tuple[Known, ...]:
+        """Those that no merge brought."""
+        return self.own.addresses if self.own is not None else self.addresses
 
 
 class Change(NamedTuple):
@@ -188,7 +229,9 @@ def heard(
         record = reopened(change, record, reason)
     else:
         record = _renewed(change, record, reason)
-    reaches = record.reaches if guest or reach in record.reaches else (*record.reaches, reach)
+    reaches = record.reaches
+    if not guest and reach not in reaches and record.knows(reach.address) is not None:  # it may be gone by now
+        reaches = (*reaches, reach)
     channel = reach.channel if inbound else record.channel
     return msgspec.structs.replace(record, reaches=reaches, channel=channel, seen_at=change.at)
 
@@ -222,8 +265,15 @@ def linked(change: Change, record: ContactRecord, known: Known, by: Party | None
     before = record.knows(known.address)
     if before is not None and ASSURANCE.index(before.assurance) >= ASSURANCE.index(known.assurance):
         return record
-    others = tuple(other for other in record.addresses if other is not before)
-    record = msgspec.structs.replace(record, addresses=(*others, known))
+    own, merges = _put(record.own_addresses, known), record.merges
+    for number, merge in enumerate(merges):  # what somebody else brought is better known as theirs
+        if not merge.undone and (theirs := _put(merge.addresses, known, add=False)) != merge.addresses:
+            changed = msgspec.structs.replace(merge, addresses=theirs)
+            own, merges = (
+                _put(record.own_addresses, known, add=False),
+                (*merges[:number], changed, *merges[number + 1 :]),
+            )
+    record = record.having(own, merges)
     told = {
         "contact_id": change.contact,
         "addresses": (known.address,),
@@ -253,19 +303,37 @@ def unlinked(change: Change, record: ContactRecord, address: str, by: Party | No
     known = record.knows(address)
     if known is None:
         return record
-    gone = canonical(address)
-    record = msgspec.structs.replace(
-        record,
-        addresses=tuple(other for other in record.addresses if other is not known),
-        reaches=tuple(reach for reach in record.reaches if canonical(reach.address) != gone),
-    )
     data = ContactUnlinked(contact_id=change.contact, addresses=(known.address,), method="command", by=by)
-    return change.telling(record, data)
+    return change.telling(stripped(record, address), data)
+
+
+def stripped(record: ContactRecord, address: str) -> ContactRecord:
+    """Without an address, whoever brought it; nothing changes, and nothing is told, where it was not known."""
+    gone = canonical(address)
+
+    def rest(addresses: tuple[Known, ...]) -> tuple[Known, ...]:
+        return tuple(known for known in addresses if canonical(known.address) != gone)
+
+    if record.knows(address) is None:
+        return record
+    merges = tuple(msgspec.structs.replace(merge, addresses=rest(merge.addresses)) for merge in record.merges)
+    reaches = tuple(reach for reach in record.reaches if canonical(reach.address) != gone)
+    return msgspec.structs.replace(record, reaches=reaches).having(rest(record.own_addresses), merges)
+
+
+def _put(addresses: tuple[Known, ...], known: Known, *, add: bool = True) -> tuple[Known, ...]:
+    """With better knowledge of an address; one that is new only if it is to be added."""
+    wanted = canonical(known.address)
+    others = tuple(other for other in addresses if canonical(other.address) != wanted)
+    return (*others, known) if add or len(others) < len(addresses) else addresses
 
 
 def _renewed(change: Change, record: ContactRecord, reason: str) -> ContactRecord:
     previous = record.conversation
     record = msgspec.structs.replace(record, conversation=uuid7(), closed_at=None)
+    if record.own is not None:
+        own = msgspec.structs.replace(record.own, conversation=record.conversation, closed_at=None)
+        record = msgspec.structs.replace(record, own=own)
     opened = _opened(change, record.conversation, channel_of(change, record), reason, previous)
     return change.telling(record, opened)
 

@@ -8,6 +8,7 @@ alone. Neither joins a conversation of the address's owner. Merging is `unions`'
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 from collections.abc import Sequence
 from functools import partial
@@ -16,14 +17,26 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from sluiceway_contracts import ConversationOpened, uuid7
+from sluiceway_contracts import ContactLinked, ConversationOpened, uuid7
 from sluiceway_contracts.values import now
 
 from .bus.link import Link
 from .bus.store import Bucket, Conflict, Entry
 from .cache import Cache
-from .contacts import AddressRecord, Change, ClaimRecord, ContactRecord, Known, Reach, begun, doubted, heard, linked
-from .directory import CACHE_SIZE, Directory, Table
+from .contacts import (
+    AddressRecord,
+    Change,
+    ClaimRecord,
+    ContactRecord,
+    Known,
+    Reach,
+    begun,
+    doubted,
+    heard,
+    linked,
+    stripped,
+)
+from .directory import CACHE_SIZE, TRIES, Directory, Table
 from .errors import ConfigError, Unavailable
 from .identity import Identity
 from .spellings import canonical
@@ -33,6 +46,10 @@ from .windows import Windows
 ASSERTED = "asserted"
 INVITED = datetime.timedelta(days=30)
 """For so long an answer from an address that we wrote to proves that it is the contact's."""
+INVITED_AGAIN = datetime.timedelta(hours=1)
+"""When we write there again so much later, the time is noted anew."""
+MAX_NOTED = 50
+"""A contact's addresses that nobody proved: what is typed further is not remembered, or a record would never end."""
 
 
 class FingerprintRecord(Struct, frozen=True):
@@ -96,7 +113,9 @@ class Continuity:
         try:
             await self._fingerprints.create("fingerprint", mine)
         except Conflict as conflict:
-            if conflict.found is not None and conflict.found.value != mine:
+            if conflict.found is None:
+                raise Unavailable("the fingerprint was written and can't be read yet; a replica is behind") from None
+            if conflict.found.value != mine:
                 what = "is not the key that this NATS's contacts were made with; use that one, it is never changed"
                 raise ConfigError("configuration", "identity.key", what) from None
 
@@ -126,14 +145,12 @@ class Continuity:
         """The conversation of a contact that we know already, with one more word in it. Raises `Unavailable`."""
         change = Change(tenant, contact, now(), reach.channel, reach.account)
         window = self._windows.of(tenant, reach.channel)
-        step = partial(heard, change, reach=reach, window=window, reason=reason, guest=guest)
-        record, told = await self.directory.change(tenant, contact, step)
-        if record.merged_into is not None:
-            return await self.speak(tenant, await self._now(tenant, contact), reach, reason, guest)
+        step = partial(heard, reach=reach, window=window, reason=reason, guest=guest)
+        person, told = await self.directory.change_now(change, step)
         is_new = any(isinstance(event.data, ConversationOpened) for event in told)
-        return Place(contact, record.conversation, is_new, guest)
+        return Place(person.contact, person.record.conversation, is_new, guest)
 
-    async def admit(self, tenant: str, conversation: str, reach: Reach) -> Place | None:
+    async def admit(self, tenant: str, conversation: str, reach: Reach, assurance: str = "channel") -> Place | None:
         """The place of a message that a reply token admits; None where the conversation is gone. Raises `Unavailable`.
 
         Whoever has the token speaks in that conversation, and becomes nobody by it.
@@ -141,7 +158,7 @@ class Continuity:
         talk = await self.find(tenant, conversation)
         if talk is None:
             return None
-        owner = await self.addresses.get(f"{tenant}.a.{self.token(reach.address)}")
+        owner = await self.addresses.get(f"{tenant}.{_kind(assurance)}.{self.token(reach.address)}")
         guest = owner is None or await self._now(tenant, owner.value.contact) != talk.contact
         return await self.speak(tenant, talk.contact, reach, "inbound", guest)
 
@@ -172,6 +189,9 @@ class Continuity:
         Raises `Unavailable`.
         """
         for address in addresses:
+            record = self.directory.known(tenant, contact)
+            if record is not None and record.merged_into is None and _has_noted(record, address):
+                continue
             known = Known(address, ASSERTED, method, now())
             token = self.token(address)
             owner = await self.addresses.get(f"{tenant}.a.{token}")
@@ -179,59 +199,70 @@ class Continuity:
             person = await self.directory.find(tenant, other)
             rival = person.contact if person is not None else contact
             change = Change(tenant, contact, known.since)
-            await self.directory.change(tenant, contact, partial(_noted, change, known=known, rival=rival))
+            await self.directory.change_now(change, partial(_noted, known=known, rival=rival))
 
     async def invite(self, tenant: str, contact: str, address: str) -> bool:
         """Note that we write to an address that a contact gave: an answer from there proves that it is theirs.
 
-        False where it is, or was given first as, another's: then a person must decide. Raises `Unavailable`.
+        False where it is, or was given first as, another's: then a person must decide. Who writes as the address is
+        answered there. Raises `Unavailable`.
         """
-        key = f"{tenant}.u.{self.token(address)}"
-        owner = await self.addresses.get(f"{tenant}.a.{self.token(address)}")
-        if owner is not None:
-            return await self._now(tenant, owner.value.contact) == contact
-        claim = await self.claims.get(key)
-        if claim is None or await self._now(tenant, claim.value.contact) != contact:
-            return False
-        if not _is_invited(claim.value, INVITED / 2):
-            invited = ClaimRecord(claim.value.contact, now())
-            try:
-                await self.claims.update(key, invited, claim.revision)
-            except Conflict:
-                return await self.invite(tenant, contact, address)
-        return True
+        token = self.token(address)
+        key = f"{tenant}.u.{token}"
+        for _ in range(TRIES):
+            owner = await self.addresses.get(f"{tenant}.a.{token}")
+            if owner is not None:
+                return await self._now(tenant, owner.value.contact) == contact
+            claim = await self.claims.get(key)
+            if claim is None or await self._now(tenant, claim.value.contact) != contact:
+                writer = await self.addresses.get(f"{tenant}.n.{token}")
+                return writer is not None and await self._now(tenant, writer.value.contact) == contact
+            if _is_invited(claim.value, INVITED_AGAIN):
+                return True
+            with contextlib.suppress(Conflict):
+                await self.claims.update(key, ClaimRecord(claim.value.contact, now()), claim.revision)
+                return True
+        raise Unavailable(f"the key {key} keeps changing")
 
     async def _place(self, tenant: str, claim: _Claim, reach: Reach, reason: str, known: Known) -> Place:
-        person = None if claim.is_new else await self.directory.find(tenant, claim.contact)
-        if person is None:
-            change = Change(tenant, claim.contact, known.since, reach.channel, reach.account)
+        contact, found = (claim.contact, None) if claim.is_new else await self.directory.trace(tenant, claim.contact)
+        if found is None:
+            change = Change(tenant, contact, known.since, reach.channel, reach.account)
             record = begun(change, reach, known, reason)
             if claim.rival is not None:
                 record = doubted(change, record, known, claim.rival)
             try:
-                told = await self.directory.create(tenant, claim.contact, record)
+                told = await self.directory.create(tenant, contact, record)
             except Conflict:
                 pass  # another process was faster
             else:
-                return Place(claim.contact, record.conversation, bool(told))
-        contact = person.contact if person is not None else claim.contact
+                return Place(contact, record.conversation, bool(told))
         change = Change(tenant, contact, known.since)
-        await self.directory.change(tenant, contact, partial(linked, change, known=known))
-        return await self.speak(tenant, contact, reach, reason)
+        person, told = await self.directory.change_now(change, partial(_confirmed, known=known, owner=claim.contact))
+        if any(isinstance(event.data, ContactLinked) for event in told):
+            await self._check(tenant, person.contact, known)
+        return await self.speak(tenant, person.contact, reach, reason)
+
+    async def _check(self, tenant: str, contact: str, known: Known) -> None:
+        """Give an address up again that was unlinked while it was linked. Raises `Unavailable`."""
+        owner = await self.addresses.get(f"{tenant}.{_kind(known.assurance)}.{self.token(known.address)}")
+        if owner is None or await self._now(tenant, owner.value.contact) != contact:
+            await self.directory.change(tenant, contact, partial(stripped, address=known.address))
+            raise Unavailable("the address was unlinked at that moment")
 
     async def _claim(self, tenant: str, known: Known) -> _Claim:
         """Whose the address is from now on: whose it was, else whom we wrote to there, else a new contact's."""
         token, mine = self.token(known.address), AddressRecord(uuid7())
-        proven = known.assurance != ASSERTED
-        proof, word = f"{tenant}.a.{token}", f"{tenant}.n.{token}"
-        key = proof if proven else word
+        proven, proof = known.assurance != ASSERTED, f"{tenant}.a.{token}"
+        key = f"{tenant}.{_kind(known.assurance)}.{token}"
         found, claim, owner = await asyncio.gather(
             self._create(key, mine),
             self.claims.get(f"{tenant}.u.{token}"),
             _nothing() if proven else self.addresses.get(proof),
         )
-        invited = claim.value.contact if claim is not None and proven and _is_invited(claim.value, INVITED) else None
-        contact = found.value.contact
+        contact, invited = found.value.contact, None
+        if claim is not None and proven and _is_invited(claim.value, INVITED):
+            invited = await self._now(tenant, claim.value.contact)
         if invited not in (None, contact) and await self.directory.exact(tenant, contact) is None:
             contact = invited or contact  # nobody has spoken as the other yet
             try:
@@ -242,7 +273,7 @@ class Continuity:
         return _Claim(
             contact=contact,
             method="answered" if contact == invited else known.method,
-            rival=rival if rival != contact else None,
+            rival=await self._now(tenant, rival) if rival != contact else None,
             is_new=contact == mine.contact,
         )
 
@@ -267,15 +298,30 @@ class Continuity:
 
     async def _now(self, tenant: str, contact: str) -> str:
         """Who the contact is now."""
-        person = await self.directory.find(tenant, contact)
-        return person.contact if person is not None else contact
+        return (await self.directory.trace(tenant, contact))[0]
 
 
 def _noted(change: Change, record: ContactRecord, *, known: Known, rival: str) -> ContactRecord:
-    if record.merged_into is not None or record.knows(known.address) is not None:
+    if _has_noted(record, known.address):
         return record
     record = linked(change, record, known)
     return doubted(change, record, known, rival) if rival != change.contact else record
+
+
+def _confirmed(change: Change, record: ContactRecord, *, known: Known, owner: str) -> ContactRecord:
+    """As `linked`; but what is the address of one who was joined to this contact comes, and goes, with them."""
+    if change.contact != owner and record.knows(known.address) is None:
+        return record
+    return linked(change, record, known)
+
+
+def _has_noted(record: ContactRecord, address: str) -> bool:
+    """Whether an address that somebody gave is known, or one too many."""
+    return record.knows(address) is not None or len(record.addresses) >= MAX_NOTED
+
+
+def _kind(assurance: str) -> str:
+    return "n" if assurance == ASSERTED else "a"
 
 
 def _is_invited(claim: ClaimRecord, within: datetime.timedelta) -> bool:

@@ -7,7 +7,8 @@ Decides nothing about what a change is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -17,11 +18,11 @@ from msgspec import Struct
 from sluiceway_contracts import ConversationOpened, Event
 
 from . import metrics
-from .bus.link import Link
+from .bus.link import Ack, Link
 from .bus.reader import Reader
 from .bus.store import Bucket, Conflict, Entry
 from .cache import Cache
-from .contacts import ContactRecord, ConversationRecord
+from .contacts import Change, ContactRecord, ConversationRecord
 from .errors import Unavailable
 from .stream import EventStream
 
@@ -31,8 +32,10 @@ T = TypeVar("T", bound=Struct)
 
 CACHE_SIZE = 100_000
 SEEN_SIZE = 10_000
-REDIRECTS = 32
 TRIES = 50
+BEHIND_TRIES = 3
+BEHIND_PAUSE_S = 0.05
+"""A replica that answers with less than we were told of already is asked again."""
 
 
 class Table(Protocol[T]):
@@ -100,14 +103,42 @@ class Directory:
 
     async def find(self, tenant: str, contact: str) -> Person | None:
         """Who the contact is now, whomever it was merged into; None where there is none. Raises `Unavailable`."""
-        for _ in range(REDIRECTS):
-            entry = await self._get(_key(tenant, contact))
-            if entry is None:
-                return None
-            if entry.value.merged_into is None:
-                return Person(contact, entry.value)
-            contact = entry.value.merged_into
+        contact, record = await self.trace(tenant, contact)
+        return Person(contact, record) if record is not None else None
+
+    async def trace(self, tenant: str, contact: str) -> tuple[str, ContactRecord | None]:
+        """Who the contact is now, and what is known; nothing of somebody whose record is gone. Raises `Unavailable`."""
+        for _ in range(TRIES):
+            way: dict[str, ContactRecord] = {}
+            while contact not in way:
+                entry = await self._get(_key(tenant, contact))
+                if entry is None or entry.value.merged_into is None:
+                    return contact, entry.value if entry is not None else None
+                way[contact] = entry.value
+                contact = entry.value.merged_into
+            await self._open(tenant, contact)
         raise Unavailable(f"the contact {contact} was merged in a circle")
+
+    async def _open(self, tenant: str, contact: str) -> None:
+        """Two were joined to each other at once: whoever has not arrived yet stays, of several the oldest."""
+        circle = [contact]
+        records: dict[str, ContactRecord] = {}
+        for member in circle:
+            self.forget(tenant, member)
+            entry = await self._get(_key(tenant, member))
+            if entry is None or entry.value.merged_into is None:
+                return  # it was opened meanwhile
+            records[member] = entry.value
+            if entry.value.merged_into not in records:
+                circle.append(entry.value.merged_into)
+        waiting = [member for member in circle if not _has_arrived(member, records)]
+        if waiting:
+            oldest = min(waiting)
+            await self.change(tenant, oldest, lambda record: _released(record, records[oldest]))
+
+    def forget(self, tenant: str, contact: str) -> None:
+        """Look at the record itself next time: what others wrote just now may not have been told yet."""
+        self._entries.pop(_key(tenant, contact))
 
     async def whose(self, tenant: str, conversation: str) -> str | None:
         """The contact that a conversation began with; None where there is none. Raises `Unavailable`."""
@@ -153,19 +184,36 @@ class Directory:
             return msgspec.structs.replace(entry.value, untold=()), told
         raise Unavailable(f"the contact {contact} keeps changing")
 
+    async def change_now(
+        self, change: Change, step: Callable[[Change, ContactRecord], ContactRecord]
+    ) -> tuple[Person, tuple[Event, ...]]:
+        """As `change`, of whoever the contact is at that moment. Raises `Unavailable`."""
+        for _ in range(TRIES):
+            contact, _record = await self.trace(change.tenant, change.contact)
+            mine = change._replace(contact=contact)
+            record, told = await self.change(change.tenant, contact, partial(_if_present, change=mine, step=step))
+            if record.merged_into is None:
+                return Person(contact, record), told
+        raise Unavailable(f"the contact {change.contact} keeps being merged")
+
     async def _get(self, key: str) -> Entry[ContactRecord] | None:
         entry = self._entries.get(key)
-        if entry is None:
+        if entry is not None:
+            return entry
+        for number in range(BEHIND_TRIES):
+            if number:
+                await asyncio.sleep(BEHIND_PAUSE_S)
             entry = await self._table.get(key)
-            if entry is not None:
-                self._keep(key, entry)
-        return entry
+            if entry is None or self._keep(key, entry):
+                return entry
+        raise Unavailable(f"the contact {key} was changed and can't be read yet; a replica is behind")
 
     async def _tell(self, key: str, entry: Entry[ContactRecord]) -> tuple[Event, ...]:
         """Publish what is untold, and strike it out; nothing is told where another process struck it out first."""
         if not entry.value.untold:
             self._keep(key, entry)
             return ()
+        self._keep(key, entry)
         events = tuple(Event.decode(bytes(raw)) for raw in entry.value.untold)
         for event in events:
             await self._publish(event)
@@ -190,12 +238,33 @@ class Directory:
         for error in done:
             if isinstance(error, BaseException) and not isinstance(error, Conflict):
                 raise error
-        metrics.count(metrics.conversations_opened, event.data.channel).inc()
+        if isinstance(done[1], Ack) and not done[1].duplicate:
+            metrics.count(metrics.conversations_opened, event.data.channel).inc()
 
-    def _keep(self, key: str, entry: Entry[ContactRecord]) -> None:
-        """Remember it, unless it is told already that there is something newer."""
-        if (self._seen.get(key) or 0) <= entry.revision:
+    def _keep(self, key: str, entry: Entry[ContactRecord]) -> bool:
+        """Remember it, unless it is told already that there is something newer; whether it was so."""
+        newest = (self._seen.get(key) or 0) <= entry.revision
+        if newest:
             self._entries.put(key, entry)
+        return newest
+
+
+def _has_arrived(contact: str, records: Mapping[str, ContactRecord]) -> bool:
+    """Whether who this contact is now knows of it."""
+    into = records.get(records[contact].merged_into or "")
+    return into is not None and into.brought(contact, records[contact].undo) is not None
+
+
+def _if_present(
+    record: ContactRecord, *, change: Change, step: Callable[[Change, ContactRecord], ContactRecord]
+) -> ContactRecord:
+    return step(change, record) if record.merged_into is None else record
+
+
+def _released(record: ContactRecord, before: ContactRecord) -> ContactRecord:
+    if (record.merged_into, record.undo) != (before.merged_into, before.undo):
+        return record
+    return msgspec.structs.replace(record, merged_into=None, undo=None)
 
 
 def _key(tenant: str, contact: str) -> str:

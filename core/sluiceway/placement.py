@@ -36,14 +36,16 @@ class Placement:
         if isinstance(fact, Consent):
             return await self.continuity.resolve(served.tenant, reach, "inbound")
         conversation = self._admitted(served.tenant, fact.reply_tokens)
-        place = await self.continuity.admit(served.tenant, conversation, reach) if conversation is not None else None
+        place = None
+        if conversation is not None:
+            place = await self.continuity.admit(served.tenant, conversation, reach, fact.assurance)
         if place is None:
             place = await self.continuity.resolve(served.tenant, reach, "inbound", fact.assurance)
         if (fact.also or fact.asserted) and not place.guest:
             await self.unions.hear(served, place.contact, fact)
         if fact.also and not place.guest:  # it may be another contact's conversation now
             now_at = await self.continuity.speak(served.tenant, place.contact, reach, "inbound")
-            return now_at._replace(is_new=now_at.is_new or place.is_new)
+            return now_at._replace(is_new=now_at.is_new or (place.is_new and now_at.conversation == place.conversation))
         return place
 
     def _admitted(self, tenant: str, texts: tuple[ReplyToken, ...]) -> str | None:
