@@ -7,6 +7,7 @@ Decides nothing about what a change is.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
@@ -19,18 +20,22 @@ from sluiceway_contracts import ConversationOpened, Event
 
 from . import metrics
 from .bus.link import Ack, Link
-from .bus.reader import Reader
+from .bus.reader import Reader, Stored
 from .bus.store import Bucket, Conflict, Entry
 from .cache import Cache
 from .contacts import Change, ContactRecord, ConversationRecord
 from .errors import Unavailable
+from .patience import surely
 from .stream import EventStream
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T", bound=Struct)
 
+_decoder = msgspec.json.Decoder(ContactRecord)
+
 CACHE_SIZE = 100_000
+RETRY_S = 0.25
 SEEN_SIZE = 10_000
 TRIES = 50
 BEHIND_TRIES = 3
@@ -82,19 +87,26 @@ class Directory:
         self._seen: Cache[str, int] = Cache(SEEN_SIZE)
         link.on_reconnect += [self._entries.clear, self._owners.clear]
 
-    async def follow(self) -> None:
-        """Keep what is remembered right, until cancelled."""
+    async def follow(self, tenant: str = "*") -> None:
+        """Keep what is remembered of a tenant's contacts right, until cancelled; `*` stands for every tenant."""
         reader = Reader(self._link, f"KV_{self._bucket}")
-        start = f"$KV.{self._bucket}."
-        decoder = msgspec.json.Decoder(ContactRecord)
-        async for stored in reader.messages(f"{start}*.c.*", await reader.end()):
-            key = stored.subject.removeprefix(start)
-            self._seen.put(key, stored.sequence)
-            known = self._entries.get(key)
-            if known is not None and known.revision < stored.sequence:
-                self._entries.pop(key)
-                if stored.data:
-                    self._keep(key, Entry(decoder.decode(stored.data), stored.sequence))
+        since = await surely(reader.end)
+        while True:
+            try:
+                async for stored in reader.messages(f"$KV.{self._bucket}.{tenant}.c.*", since):
+                    since = stored.sequence + 1
+                    self._update(stored)
+            except Unavailable:
+                await asyncio.sleep(RETRY_S)
+
+    def _update(self, stored: Stored) -> None:
+        key = stored.subject.removeprefix(f"$KV.{self._bucket}.")
+        self._seen.put(key, stored.sequence)
+        known = self._entries.get(key)
+        if known is not None and known.revision < stored.sequence:
+            self._entries.pop(key)
+            with contextlib.suppress(msgspec.MsgspecError):  # deleted, or a later version's: it is read when needed
+                self._keep(key, Entry(_decoder.decode(stored.data), stored.sequence))
 
     def known(self, tenant: str, contact: str) -> ContactRecord | None:
         """The contact, if it is remembered."""

@@ -149,7 +149,8 @@ class Service:
     async def _begin_serving(self) -> None:
         shared = self._shared()
         await shared.continuity.check_key()
-        self._begin(shared.continuity.directory.follow())
+        for tenant in {"*"} if self._dispatches else {served.tenant for served in self.accounts}:
+            self._begin(shared.continuity.directory.follow(tenant))
         senders = [served for served in self.accounts if isinstance(served.gateway, Sender)]
         consumers = {served: await self._consumer(served) for served in senders}
         dispatch = Dispatch(shared) if self._dispatches else None

@@ -1,7 +1,7 @@
-"""The main job, live: a signed text comes in, a helpdesk answers it, and its receipts arrive on the same stream.
+"""The main job, live: a customer begins on a form, is answered by SMS and texts back; it stays one conversation.
 
 It starts `sluiceway up`, Twilio's simulator and the helpdesk beside this file, and watches the stream. With --once it
-ends after that round trip: 0 if every step was seen, 1 if any is missing.
+ends after that story: 0 if every step was seen in one conversation, 1 otherwise.
 """
 
 from __future__ import annotations
@@ -27,13 +27,20 @@ SIMULATOR = "127.0.0.1:8334"
 READY_URL = "http://127.0.0.1:9333/readyz"
 STEPS_TIMEOUT_S = 60
 SETTLE_S = 1.5  # so that what the processes say of themselves is read before the story
-STEPS = [
-    ("conversation.opened", "a conversation is opened"),
-    ("message.received", "the customer's text is on the stream"),
-    ("message.sent", "the helpdesk's answer was taken by the provider"),
-    ("message.status queued", "… and queued"),
-    ("message.status sent", "… and sent"),
-    ("message.status delivered", "… and delivered"),
+CUSTOMER = "+447700900456"
+FORM = ["simulate", "webform", "--from", CUSTOMER, "--field", "order=A-1042", "My parcel has not come."]
+TEXT = ["simulate", "sms", "--from", CUSTOMER, "Thank you, I will wait."]
+FORM_STEPS = [
+    ("conversation.opened webform", "a conversation is opened by a form"),
+    ("contact.linked", "the number typed in is noted, and proves nothing"),
+    ("message.received webform", "the form is on the stream"),
+    ("message.sent sms", "the helpdesk's answer to the conversation went out by SMS"),
+    ("message.status delivered", "… and was delivered"),
+]
+TEXT_STEPS = [
+    ("contact.verified", "the answer from that number proves it"),
+    ("conversation.channel_changed sms", "the conversation goes on by SMS"),
+    ("message.received sms", "the customer's text is on the stream"),
 ]
 
 
@@ -60,14 +67,17 @@ def main() -> int:
                 running.enter_context(process(environment, "sluiceway", "tail", "--since", "all", "--json", pipe=True))
             )
             time.sleep(SETTLE_S)
-            print("\nA customer writes. What follows is the stream:\n", flush=True)
-            say = ["simulate", "sms", "--from", "+447700900456", "Where is my order?"]
-            subprocess.run([tool("sluiceway"), *say], env=environment, check=True)
-            missing = seen.wait()
-            for step, meaning in STEPS:
-                print(f"  {'missing' if step in missing else 'ok':8} {meaning}", flush=True)
-            if missing or once:
-                return 1 if missing else 0
+            print("\nA customer fills in a form. What follows is the stream:\n", flush=True)
+            told = story(environment, seen, FORM, FORM_STEPS)
+            if told:
+                print("\nThe customer answers the SMS:\n", flush=True)
+                told = story(environment, seen, TEXT, TEXT_STEPS)
+            whole = told and len(seen.conversations) == 1
+            print(f"\n  {'ok' if whole else 'missing':8} all of it is one conversation:\n", flush=True)
+            for conversation in sorted(seen.conversations):
+                subprocess.run([tool("sluiceway"), "conversation", "show", conversation], env=environment, check=False)
+            if once or not whole:
+                return 0 if whole else 1
             print("\nIt stays up until Ctrl-C. In another terminal, write the next message:\n")
             print(f"  {hint(environment)}\n", flush=True)
             with contextlib.suppress(KeyboardInterrupt):
@@ -77,18 +87,28 @@ def main() -> int:
         shutil.rmtree(data, ignore_errors=True)
 
 
+def story(environment: dict[str, str], seen: Seen, say: list[str], steps: list[tuple[str, str]]) -> bool:
+    """A customer says something; whether every step of what follows was seen."""
+    subprocess.run([tool("sluiceway"), *say], env=environment, check=True)
+    missing = seen.wait({step for step, _ in steps})
+    for step, meaning in steps:
+        print(f"  {'missing' if step in missing else 'ok':8} {meaning}", flush=True)
+    return not missing
+
+
 class Seen:
-    """The steps that `sluiceway tail --json` has shown so far."""
+    """The steps that `sluiceway tail --json` has shown so far, and the conversations of all messages."""
 
     def __init__(self, tail: subprocess.Popen[str]) -> None:
-        self._seen: set[str] = set()
+        self.conversations: set[str] = set()
+        self._steps: set[str] = set()
         self._tail = tail
         threading.Thread(target=self._read, daemon=True).start()
 
-    def wait(self) -> set[str]:
-        """The steps that are missing, when none is or the time is over."""
+    def wait(self, steps: set[str]) -> set[str]:
+        """Those of these steps that are missing, when none is or the time is over."""
         deadline = time.monotonic() + STEPS_TIMEOUT_S
-        while (missing := {step for step, _ in STEPS} - self._seen) and time.monotonic() < deadline:
+        while (missing := steps - self._steps) and time.monotonic() < deadline:
             time.sleep(0.05)
         return missing
 
@@ -97,7 +117,9 @@ class Seen:
         for line in self._tail.stdout:
             event = json.loads(line)
             kind = event["type"].removeprefix("sluiceway.")
-            self._seen.add(f"{kind} {event['data']['status']}" if kind == "message.status" else kind)
+            self._steps |= {kind, f"{kind} {event.get('channel')}", f"{kind} {event['data'].get('status')}"}
+            if kind in ("message.received", "message.sent"):
+                self.conversations.add(event["subject"])
 
 
 @contextlib.contextmanager
@@ -135,7 +157,7 @@ def wait_until_ready() -> None:
 
 def hint(environment: dict[str, str]) -> str:
     config, token = os.path.relpath(CONFIG), environment["DEMO_TWILIO_TOKEN"]
-    words = '--from +447700900456 "And when will it be here?"'
+    words = f'--from {CUSTOMER} "And when will it be here?"'
     return f"DEMO_TWILIO_TOKEN={token} {os.path.relpath(tool('sluiceway'))} simulate sms --config {config} {words}"
 
 

@@ -1,4 +1,4 @@
-"""A helpdesk in twenty lines: it answers customers on whatever channel they write, and knows the contract alone."""
+"""A helpdesk in twenty lines: it answers in the conversation, whatever the channel, and knows the contract alone."""
 
 import asyncio
 import os
@@ -24,12 +24,11 @@ async def main() -> None:
     async for stored in inbox.messages:
         event = Event.decode(stored.data)
         if isinstance(event.data, MessageReceived):
-            words = f"Thank you! We have received: {event.data.message.text}"
+            words = f"Thank you! We have received: {event.data.message.text.splitlines()[0]}"
             answer = MessageSend(message_id=answer_to(event.id), author=Party(role="bot"), parts=(Text(text=words),))
             command = Command(
-                tenant="acme", source="/acme/apps/desk", channel=event.channel, account=event.account,
-                subject=event.subject, correlationid=event.id, data=answer,
-            )  # fmt: skip
+                tenant="acme", source="/acme/apps/desk", subject=event.subject, correlationid=event.id, data=answer
+            )
             await js.publish(command.nats_subject(), command.encode(), headers=command.headers())
         await stored.ack()
 

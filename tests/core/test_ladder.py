@@ -311,7 +311,9 @@ async def test_a_message_that_falls_is_stored_this_often(rig: TwoChannels) -> No
     await rig.ask_to_send(conversation_id=await rig.customer(UNREACHABLE), **LATE)
     await rig.until_status(2, "failed")
     after = {name: await stored(rig, name) for name in before}
-    assert after["SCHEDULED"] - before["SCHEDULED"] == 1
+    assert after["SCHEDULED"] - before["SCHEDULED"] == 2, (
+        "the deadline of the fall, and of the conversation's idle window"
+    )
     assert after["COMMANDS"] - before["COMMANDS"] == 4, "as it came, to chat, again when that failed, to SMS"
 
 

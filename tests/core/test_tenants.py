@@ -191,6 +191,8 @@ PUBLISH = (
     "$JS.API.DIRECT.GET.KV_{n}_MESSAGES.$KV.{n}_MESSAGES.{tenant}.>",
     "$JS.API.DIRECT.GET.KV_{n}_ACCOUNTS.$KV.{n}_ACCOUNTS.>",
     "$JS.API.DIRECT.GET.{n}_EVENTS.{p}.v1.{tenant}.events.message.received.>",
+    "$JS.API.CONSUMER.CREATE.KV_{n}_IDENTITY.*.$KV.{n}_IDENTITY.{tenant}.c.*",
+    "$JS.API.CONSUMER.MSG.NEXT.KV_{n}_IDENTITY.*",
     "$JS.API.CONSUMER.CREATE.{n}_COMMANDS.*.{p}.v1.{tenant}.commands.{channel}.>",
     "$JS.API.CONSUMER.INFO.{n}_COMMANDS.out_{tenant}_{channel}_{account}",
     "$JS.API.CONSUMER.RESET.{n}_COMMANDS.out_{tenant}_{channel}_{account}",
@@ -205,7 +207,11 @@ DISPATCHER = (
     "{p}.v1.*.scheduled.>",
     "$KV.{n}_IDENTITY.>",
     "$KV.{n}_MESSAGES.>",
+    "$KV.{n}_STATE.>",
     "$JS.API.STREAM.INFO.*",
+    "$JS.API.DIRECT.GET.KV_{n}_STATE.>",
+    "$JS.API.CONSUMER.CREATE.KV_{n}_IDENTITY.*.$KV.{n}_IDENTITY.*.c.*",
+    "$JS.API.CONSUMER.MSG.NEXT.KV_{n}_IDENTITY.*",
     "$JS.API.DIRECT.GET.KV_{n}_IDENTITY.>",
     "$JS.API.DIRECT.GET.KV_{n}_MESSAGES.>",
     "$JS.API.DIRECT.GET.KV_{n}_ACCOUNTS.>",
@@ -213,7 +219,7 @@ DISPATCHER = (
     "$JS.API.DIRECT.GET.{n}_COMMANDS",
     *(
         line.replace("NAME", name)
-        for name in ("COMMANDS.dispatcher", "COMMANDS.unserved", "EVENTS.consents")
+        for name in ("COMMANDS.dispatcher", "COMMANDS.unserved", "EVENTS.consents", "EVENTS.state")
         for line in (
             "$JS.API.CONSUMER.CREATE.{n}_NAME.>",
             "$JS.API.CONSUMER.INFO.{n}_NAME",
@@ -421,6 +427,7 @@ async def publish(rig: Rig, command: Command) -> None:
         "$JS.API.STREAM.DELETE.N_EVENTS",
         "$JS.API.STREAM.PURGE.N_EVENTS",
         "$JS.API.CONSUMER.CREATE.N_EVENTS",
+        "$JS.API.CONSUMER.CREATE.KV_N_IDENTITY.x.$KV.N_IDENTITY.globex.c.*",
         "$JS.API.CONSUMER.CREATE.N_COMMANDS.out_acme_sms_uk-sms",
         "$JS.API.CONSUMER.DELETE.N_COMMANDS.out_acme_sms_uk-sms",
         "$JS.API.CONSUMER.DURABLE.CREATE.N_COMMANDS.out_acme_sms_uk-sms",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -114,7 +115,9 @@ class Reader:
 
     async def _create(self, subject: str, since: Since) -> tuple[str, int]:
         """A consumer of nobody else's that the server forgets by itself; its name, and how many messages are there."""
+        name = os.urandom(9).hex()
         config: dict[str, Any] = {
+            "name": name,
             "filter_subject": subject,
             "ack_policy": "none",
             "mem_storage": True,
@@ -129,7 +132,7 @@ class Reader:
             case _:
                 config |= {"deliver_policy": "by_start_time", "opt_start_time": since}
         body = {"stream_name": self._stream, "config": config}
-        answer = await self._call(f"CONSUMER.CREATE.{self._stream}", body)
+        answer = await self._call(f"CONSUMER.CREATE.{self._stream}.{name}.{subject}", body)
         return str(answer["name"]), int(answer.get("num_pending", 0))
 
     async def _pull(self, consumer: str, inbox: Inbox) -> None:
