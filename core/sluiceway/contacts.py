@@ -118,6 +118,7 @@ class ContactRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `conversation` is the latest, closed where `closed_at` is set; `channel` the one that the customer last wrote on.
     `reaches` are in the order in which they were first used; `addresses` are all, with those of who was joined to it.
     `merged_into` is who this person is now, by the merge `undo`; the rest is then as it was before.
+    `tries` counts who began to take it over there.
     """
 
     conversation: str
@@ -130,6 +131,7 @@ class ContactRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     own: Own | None = None
     merged_into: str | None = None
     undo: str | None = None
+    tries: int = 0
     untold: tuple[msgspec.Raw, ...] = ()
 
     def knows(self, address: str) -> Known | None:

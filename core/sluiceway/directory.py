@@ -274,7 +274,7 @@ def _if_present(
 
 
 def _released(record: ContactRecord, before: ContactRecord) -> ContactRecord:
-    if (record.merged_into, record.undo) != (before.merged_into, before.undo):
+    if msgspec.structs.replace(record, untold=()) != msgspec.structs.replace(before, untold=()):
         return record
     return msgspec.structs.replace(record, merged_into=None, undo=None)
 

@@ -176,6 +176,10 @@ class Unions:
         into = await self._directory.exact(change.tenant, change.contact)
         if into is None or other.record.undo is None:
             return
+        begin = partial(_tried, before=other.record)  # so that nobody else turns it elsewhere meanwhile
+        tried, _ = await self._directory.change(change.tenant, other.contact, begin)
+        if tried.tries == other.record.tries:
+            return
         last = await self._wrote_last(change.tenant, Person(change.contact, into), other)
         joining = Other(other.contact, other.record, last)
         step = partial(joined, change, other=joining, undo=other.record.undo, grounds=grounds)
@@ -294,8 +298,11 @@ def _closed(change: Change, record: ContactRecord, *, conversation: str, reason:
 
 def _turned(record: ContactRecord, *, before: ContactRecord, root: str, contact: str) -> ContactRecord:
     """Referring to whom this one would have come to, had it arrived."""
-    unchanged = (record.merged_into, record.undo) == (before.merged_into, before.undo)
-    return replace(record, merged_into=root) if unchanged and root != contact else record
+    return replace(record, merged_into=root) if record == before and root != contact else record
+
+
+def _tried(record: ContactRecord, *, before: ContactRecord) -> ContactRecord:
+    return replace(record, tries=record.tries + 1) if record == before else record
 
 
 def _reopened(change: Change, record: ContactRecord, *, conversation: str) -> ContactRecord:
