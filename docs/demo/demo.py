@@ -59,7 +59,9 @@ def main() -> int:
         with contextlib.ExitStack() as running:
             running.enter_context(process(environment, "sluiceway", "up"))
             wait_until_ready()
-            running.enter_context(process(environment, "sluiceway", "simulator", "--listen", SIMULATOR, quiet=True))
+            running.enter_context(
+                process(environment, "sluiceway", "simulator", "twilio", "--listen", SIMULATOR, quiet=True)
+            )
             desk = running.enter_context(process(environment, "python", str(HERE / "helpdesk.py"), pipe=True))
             print((desk.stdout.readline() if desk.stdout else "").strip())  # from now on it gets what customers write
             running.enter_context(process(environment, "sluiceway", "tail", "--since", "all"))

@@ -310,10 +310,12 @@ async def test_a_message_that_falls_is_stored_this_often(rig: TwoChannels) -> No
     before = {name: await stored(rig, name) for name in ("COMMANDS", "SCHEDULED", "EVENTS")}
     await rig.ask_to_send(conversation_id=await rig.customer(UNREACHABLE), **LATE)
     await rig.until_status(2, "failed")
+
+    async def both_wait() -> bool:
+        return await stored(rig, "SCHEDULED") - before["SCHEDULED"] == 2
+
+    await until(both_wait, "the deadline of the fall and the end of the idle window are scheduled")
     after = {name: await stored(rig, name) for name in before}
-    assert after["SCHEDULED"] - before["SCHEDULED"] == 2, (
-        "the deadline of the fall, and of the conversation's idle window"
-    )
     assert after["COMMANDS"] - before["COMMANDS"] == 4, "as it came, to chat, again when that failed, to SMS"
 
 
