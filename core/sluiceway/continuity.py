@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from sluiceway_contracts import ConversationOpened, uuid7
-from sluiceway_contracts.values import now
+from sluiceway_contracts.values import Time, now
 
 from .bus.link import Link
 from .bus.store import Bucket, Conflict, Entry
@@ -33,6 +33,14 @@ from .windows import Windows
 ASSERTED = "asserted"
 INVITED = datetime.timedelta(days=30)
 """For so long an answer from an address that we wrote to proves that it is the contact's."""
+FRESH_S = 5.0
+"""What was received so recently needs no look at tombstones: whoever erases waits longer than that."""
+
+
+class Tombstone(Struct, frozen=True):
+    """`<tenant>.e.<address key>`: whose address it was is erased; what was received before that is nobody's."""
+
+    erased_at: Time
 
 
 class FingerprintRecord(Struct, frozen=True):
@@ -84,6 +92,7 @@ class Continuity:
         self.directory = Directory(link, bucket, stream)
         self.addresses: Table[AddressRecord] = Bucket(link, bucket, AddressRecord)
         self.claims: Table[ClaimRecord] = Bucket(link, bucket, ClaimRecord)
+        self._tombstones: Table[Tombstone] = Bucket(link, bucket, Tombstone)
         self._fingerprints: Table[FingerprintRecord] = Bucket(link, bucket, FingerprintRecord)
         self._identity = identity
         self._windows = windows
@@ -165,6 +174,13 @@ class Continuity:
         )
         person = await self.directory.find(tenant, found.value.contact) if found is not None else None
         return person.contact if person is not None else None
+
+    async def was_erased(self, tenant: str, address: str, since: datetime.datetime) -> bool:
+        """Whether whoever had the address was erased after this time. Raises `Unavailable`."""
+        if (now() - since).total_seconds() <= FRESH_S:
+            return False
+        found = await self._tombstones.get(f"{tenant}.e.{self.token(address)}")
+        return found is not None and since < found.value.erased_at
 
     async def note(self, tenant: str, contact: str, addresses: Sequence[str], method: str) -> None:
         """Remember addresses that a contact gave as theirs; one that is somebody else's is told as a conflict.

@@ -125,6 +125,15 @@ class Directory:
         entry = await self._get(_key(tenant, contact))
         return entry.value if entry is not None else None
 
+    async def reread(self, tenant: str, contact: str) -> ContactRecord | None:
+        """As `exact`, whatever is remembered. Raises `Unavailable`."""
+        self._entries.pop(_key(tenant, contact))
+        return await self.exact(tenant, contact)
+
+    async def announce_gone(self, tenant: str, contact: str, ttl_s: int) -> None:
+        """Have every process forget a contact that was erased. Raises `Unavailable`."""
+        await Bucket(self._link, self._bucket, ContactRecord).mark_deleted(_key(tenant, contact), ttl_s)
+
     async def create(self, tenant: str, contact: str, record: ContactRecord) -> tuple[Event, ...]:
         """Write a new contact and tell of it; the events told. Raises `Conflict` or `Unavailable`."""
         key = _key(tenant, contact)
