@@ -11,7 +11,7 @@ import asyncio
 import datetime
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -24,6 +24,7 @@ from .bus.store import Bucket, Conflict, Entry
 from .cache import Cache
 from .contacts import AddressRecord, Change, ClaimRecord, ContactRecord, Known, Reach, begun, doubted, heard, linked
 from .directory import CACHE_SIZE, Directory, Table
+from .discreet import Discreet, Texts, of_contact
 from .errors import ConfigError, Unavailable
 from .identity import Identity
 from .spellings import canonical
@@ -89,7 +90,9 @@ class Continuity:
     """Contacts and conversations of all tenants."""
 
     def __init__(self, link: Link, bucket: str, identity: Identity, stream: EventStream, windows: Windows) -> None:
-        self.directory = Directory(link, bucket, stream)
+        self._texts = Texts(link, bucket, identity)
+        contacts = Discreet(Bucket[Any](link, bucket, dict), self._texts, ContactRecord, of_contact)
+        self.directory = Directory(link, bucket, stream, contacts, read=contacts.read)
         self.addresses: Table[AddressRecord] = Bucket(link, bucket, AddressRecord)
         self.claims: Table[ClaimRecord] = Bucket(link, bucket, ClaimRecord)
         self._tombstones: Table[Tombstone] = Bucket(link, bucket, Tombstone)
@@ -111,7 +114,7 @@ class Continuity:
 
     def token(self, address: str) -> str:
         """The key token of an address, the same for all its spellings."""
-        return self._identity.address_key(canonical(address))
+        return self._texts.key(canonical(address))
 
     async def resolve(self, tenant: str, reach: Reach, reason: str, assurance: str = "channel") -> Place:
         """The contact of an address and the conversation that it speaks in, made where there are none.

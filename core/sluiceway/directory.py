@@ -68,12 +68,15 @@ class Directory:
         stream: EventStream,
         table: Table[ContactRecord] | None = None,
         conversations: Table[ConversationRecord] | None = None,
+        read: Callable[[bytes], ContactRecord | None] | None = None,
     ) -> None:
+        """`read` decodes a contact as the bucket has it; None where it can't at once."""
         self._link = link
         self._bucket = bucket
         self._stream = stream
         self._table = table or Bucket(link, bucket, ContactRecord)
         self._conversations: Table[ConversationRecord] = conversations or Bucket(link, bucket, ConversationRecord)
+        self._read = read or msgspec.json.Decoder(ContactRecord).decode
         self._owners: Cache[tuple[str, str], str] = Cache(CACHE_SIZE)
         self._entries: Cache[str, Entry[ContactRecord]] = Cache(CACHE_SIZE)
         self._seen: Cache[str, int] = Cache(SEEN_SIZE)
@@ -83,15 +86,15 @@ class Directory:
         """Keep what is remembered right, until cancelled."""
         reader = Reader(self._link, f"KV_{self._bucket}")
         start = f"$KV.{self._bucket}."
-        decoder = msgspec.json.Decoder(ContactRecord)
         async for stored in reader.messages(f"{start}*.c.*", await reader.end()):
             key = stored.subject.removeprefix(start)
             self._seen.put(key, stored.sequence)
             known = self._entries.get(key)
             if known is not None and known.revision < stored.sequence:
                 self._entries.pop(key)
-                if stored.data:
-                    self._keep(key, Entry(decoder.decode(stored.data), stored.sequence))
+                record = self._read(stored.data) if stored.data else None
+                if record is not None:
+                    self._keep(key, Entry(record, stored.sequence))
 
     def known(self, tenant: str, contact: str) -> ContactRecord | None:
         """The contact, if it is remembered."""

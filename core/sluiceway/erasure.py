@@ -138,6 +138,7 @@ class Erasure:
         for contact in traces.contacts:
             if await self._shredder.key(bucket, f"{tenant}.c.{contact}"):
                 await self._continuity.directory.announce_gone(tenant, contact, REMEMBERED_S)
+            await self._shredder.keys(bucket, f"{tenant}.t.{contact}.*")
         for conversation in traces.conversations:
             await self._shredder.key(bucket, f"{tenant}.v.{conversation}")
 

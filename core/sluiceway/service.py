@@ -163,7 +163,7 @@ class Service:
         placement = Placement(self._core, self._secret, link, layout, stream)
         await placement.continuity.check_key()
         self._begin(placement.continuity.directory.follow())
-        ledger = Ledger(link, layout.messages, self._identity)
+        ledger = Ledger(link, layout.messages, self._identity, layout.identity)
         register = Bucket(link, layout.accounts, Notice)
         failures = Failures(prefix, self._identity, stream)
         parking = Parking(link, prefix, self._identity, stream)

@@ -188,7 +188,7 @@ def left_behind(server: NatsServer) -> dict[str, list[str]]:
     """What the files of a server that has stopped still hold of the person."""
     server.kill()
     try:
-        return found(server._folder, (*WRITTEN, NAME))
+        return found(server._folder, (*WRITTEN, NAME, *ADDRESSES))
     finally:
         server.restart()
 
@@ -328,6 +328,7 @@ async def test_who_writes_all_the_while_is_erased_or_new_and_nothing_between(rig
         while not stop:
             number += 1
             assert (await rig.text(f"The kettle arrived broken {number}", ANN)).status < 400
+            await asyncio.sleep(0.03)
 
     writing = asyncio.create_task(write())
     await asyncio.sleep(0.2)

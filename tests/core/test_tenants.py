@@ -132,7 +132,7 @@ def test_no_subject_is_read_as_another_tenants(text: str) -> None:
 async def test_no_address_or_providers_id_leaves_its_tenants_keys(address: str, external_id: str, key: str) -> None:
     link = Recorder()
     stream = EventStream(link, "sluiceway")
-    continuity, ledger = Continuity(link, "I", KEY, stream, Windows(Conversations())), Ledger(link, "M", KEY)
+    continuity, ledger = Continuity(link, "I", KEY, stream, Windows(Conversations())), Ledger(link, "M", KEY, "I")
     receipt = Receipt(at="", key=key, external_id=external_id, status="sent")
     for work in (
         continuity.resolve("acme", Reach(address=address, channel="sms", account="uk"), "inbound"),
@@ -441,7 +441,7 @@ async def test_a_tenants_reader_reads_nothing_of_another_tenant(guarded: Guarded
 
 
 async def test_one_message_id_is_two_messages_for_two_tenants(link: Link, layout: Layout) -> None:
-    ledger, message_id = Ledger(link, layout.messages, KEY), uuid7()
+    ledger, message_id = Ledger(link, layout.messages, KEY, layout.identity), uuid7()
     pieces = (Piece(index=1, of=1, status="accepted"),)
     for tenant in ("acme", "globex"):
         record = MessageRecord(

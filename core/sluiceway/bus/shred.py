@@ -58,6 +58,13 @@ class Shredder:
             found = await self.message(stream, answer["message"]["seq"]) or found
         return found
 
+    async def keys(self, bucket: str, pattern: str) -> None:
+        """Remove the values of all keys that match. Raises `Denied` or `Unavailable`."""
+        start = f"$KV.{bucket}."
+        answer = await self._call(f"STREAM.INFO.KV_{bucket}", {"subjects_filter": f"{start}{pattern}"})
+        for subject in sorted(answer.get("state", {}).get("subjects") or ()):
+            await self.key(bucket, subject.removeprefix(start))
+
     async def rewrite(self, stream: str, subject: str) -> None:
         """Fill the file that is being written with waste on this subject, so that the server leaves and rewrites it.
 

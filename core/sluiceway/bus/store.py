@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 from ..errors import Unavailable
 from .link import Link, Refused
 
-T = TypeVar("T", bound=msgspec.Struct)
+T = TypeVar("T")
 
 WRONG_LAST_SEQUENCE = (10071, 10164)
 """nats-server's err_code for a lost compare-and-set (server/errors.json)."""
