@@ -236,6 +236,48 @@ async def test_who_was_merged_is_erased_whichever_of_them_is_named_and_a_second_
     assert len(await erased(rig)) == 3
 
 
+async def test_the_projection_for_readers_is_erased_where_there_is_one(rig: Rig) -> None:
+    bucket = f"{rig.core.nats.names}_STATE"
+    stream = {"name": f"KV_{bucket}", "subjects": [f"$KV.{bucket}.>"], "max_msgs_per_subject": 1, "allow_direct": True}
+    await rig.link.request(rig.link.api(f"STREAM.CREATE.KV_{bucket}"), msgspec.json.encode(stream))
+    await rig.text("The kettle arrived broken", ANN)
+    ann = await who(rig, ANN)
+    (event,) = await received(rig)
+    for key in (f"acme.contact.{ann}", f"acme.conversation.{event.subject}", "acme.contact.another"):
+        await rig.link.publish(f"$KV.{bucket}.{key}", b"{}")
+    await erasure(rig).erase(change(ann))
+    reader = Reader(rig.link, f"KV_{bucket}")
+    left = [message.subject async for message in reader.messages(">", "all", follow=False)]
+    assert left == [f"$KV.{bucket}.acme.contact.another"]
+
+
+async def test_headers_are_overwritten_too(rig: Rig, own_nats: NatsServer) -> None:
+    subject = f"{rig.core.nats.prefix}.v1.acme.dead.inbound.sms.twilio-uk"
+    ack = await rig.link.publish(subject, b"x", {"sluiceway-reason": "a word in a header"})
+    assert found(own_nats._folder, ("a word in a header",))
+    assert await Shredder(rig.link).message(Layout(rig.core.nats).dead, ack.seq)
+    assert not await Shredder(rig.link).message(Layout(rig.core.nats).dead, ack.seq)
+    assert found(own_nats._folder, ("a word in a header",)) == {}
+
+
+async def test_a_tombstone_says_how_long_it_lasts(rig: Rig) -> None:
+    await rig.text("The kettle arrived broken", ANN)
+    ann = await who(rig, ANN)
+    await erasure(rig).erase(change(ann))
+    bucket = Layout(rig.core.nats).identity
+    for key in (f"acme.e.{continuity(rig).token(f'tel:{ANN}')}", f"acme.d.{ann}"):
+        answer = await rig.link.request(rig.link.api(f"DIRECT.GET.KV_{bucket}.$KV.{bucket}.{key}"))
+        assert (answer.headers or {})["Nats-TTL"] == "2592000s"
+
+
+async def test_a_retry_of_what_was_erased_is_still_a_repetition(rig: Rig) -> None:
+    delivery = rig.simulator.deliver(rig.account().account, ANN, "The kettle arrived broken")
+    await rig.deliver(delivery)
+    await erasure(rig).erase(change(await who(rig, ANN)))
+    assert (await rig.deliver(delivery)).status == 200
+    assert await received(rig) == []
+
+
 async def test_a_contact_that_never_was_is_refused(rig: Rig) -> None:
     with pytest.raises(Refusal, match="there is no contact nobody") as refused:
         await erasure(rig).erase(change("nobody"))

@@ -21,8 +21,8 @@ FILLER = b"\0" * 500_000
 BLOCK_BYTES = 8 << 20
 """nats-server's largest file of a stream; it rewrites one that is no longer written to and is mostly waste."""
 
-_GONE = (10037, 10043)
-"""nats-server's err_code for a message that is not there (server/errors.json)."""
+_GONE = ("not found", "no message found", "deleted message")
+"""How nats-server says that a message is not there; err_code is 10057 for that as for other failures."""
 _NO_STREAM = 10059
 
 
@@ -46,7 +46,7 @@ class Shredder:
         if error is None:
             self.count += 1
             await asyncio.sleep(time.monotonic() - started)
-        elif error.get("err_code") not in _GONE:
+        elif not any(words in str(error.get("description")) for words in _GONE):
             what = "alter it, allow deletes (deny_delete false), and grant STREAM.MSG.DELETE"
             raise Denied(f"nothing can be erased from the stream {stream}: {error.get('description')}; {what}")
         return error is None
