@@ -116,21 +116,32 @@ class Erasure:
         if traces is None:
             raise Refusal("unknown_contact", f"there is no contact {change.contact}")
         more = await self._remains(change.tenant, traces).conversations()
-        traces = msgspec.structs.replace(traces, conversations=tuple({*traces.conversations, *more}))
+        others = await self._others(change.tenant, traces)
+        traces = msgspec.structs.replace(
+            traces,
+            conversations=tuple({*traces.conversations, *more}),
+            addresses=tuple(address for address in traces.addresses if address not in others),
+            others=others,
+        )
         try:
             await self._work.create(key, traces)
         except Conflict:
             return await self._begin(change)
         return traces
 
+    async def _others(self, tenant: str, traces: Traces) -> tuple[str, ...]:
+        """The addresses that are somebody else's, whoever typed them into a form: nothing sent there is touched."""
+        owners = [(address, await self._continuity.owner(tenant, address)) for address in traces.addresses]
+        return tuple(address for address, owner in owners if owner not in (None, *traces.contacts))
+
     async def _bury(self, tenant: str, traces: Traces) -> None:
-        for token in self._tokens(traces):
+        for token in self._tokens(traces.addresses):
             await self._tombstones.put(f"{tenant}.e.{token}", Tombstone(traces.erased_at), REMEMBERED_S)
 
     async def _forget(self, tenant: str, traces: Traces) -> None:
         """Let no address lead to the contacts, and nobody find them."""
         bucket = self._layout.identity
-        for token in self._tokens(traces):
+        for token in self._tokens((*traces.addresses, *traces.others)):
             for kind in ("a", "n", "u"):
                 found = await self._addresses.get(f"{tenant}.{kind}.{token}")
                 if found is not None and found.value.contact in traces.contacts:
@@ -210,8 +221,8 @@ class Erasure:
             )
             await self._stream.publish(event)
 
-    def _tokens(self, traces: Traces) -> set[str]:
-        return {self._continuity.token(address) for address in traces.addresses}
+    def _tokens(self, addresses: Iterable[str]) -> set[str]:
+        return {self._continuity.token(address) for address in addresses}
 
     def _remains(self, tenant: str, traces: Traces) -> Remains:
         return Remains(self._link, self._layout, self._prefix, tenant, traces)

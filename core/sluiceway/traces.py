@@ -29,12 +29,16 @@ NAMING = frozenset(
 
 
 class Traces(Struct, frozen=True, kw_only=True):
-    """`<tenant>.w.<contact>`: what an erasure that has begun is to erase, until it is done."""
+    """`<tenant>.w.<contact>`: what an erasure that has begun is to erase, until it is done.
+
+    `others` are addresses that the contacts gave as theirs and that are somebody else's.
+    """
 
     erased_at: Time
     contacts: tuple[str, ...]
     conversations: tuple[str, ...]
     addresses: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
 
 async def trace(directory: Directory, tenant: str, contact: str, at: datetime.datetime) -> Traces | None:

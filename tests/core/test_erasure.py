@@ -28,7 +28,18 @@ from sluiceway.stream import EventStream
 from sluiceway.testing.nats import NatsServer
 from sluiceway.unions import Unions
 from sluiceway.wire import FORM, Request, Response
-from sluiceway_contracts import Command, ContactErased, Event, MessageReceived, MessageSend, Party, Text, now, uuid7
+from sluiceway_contracts import (
+    Command,
+    ContactErased,
+    Event,
+    MessageReceived,
+    MessageSend,
+    MessageStatus,
+    Party,
+    Text,
+    now,
+    uuid7,
+)
 from sluiceway_gateways.webform.http import KEY
 
 from .conftest import ENVIRONMENT, TWILIO, Rig, running, until
@@ -174,7 +185,12 @@ async def others(rig: Rig) -> None:
     await rig.text("A bystander asks", BYSTANDER)
     await rig.text("Globex hears of it", ANN, "globex-sms")
     await rig.send("A bystander is answered", to=(f"tel:{BYSTANDER}",))
-    await rig.until_event("message.status", 2)
+    await until(lambda: delivered(rig), "the answer has arrived")
+
+
+async def delivered(rig: Rig) -> bool:
+    statuses = [event.data for event in await rig.events("message.status")]
+    return any(isinstance(status, MessageStatus) and status.overall == "delivered" for status in statuses)
 
 
 def found(folder: Path, words: tuple[str, ...]) -> dict[str, list[str]]:
@@ -207,12 +223,14 @@ async def stored(rig: Rig, name: str) -> list[tuple[str, bytes]]:
 async def test_nothing_that_a_person_wrote_or_was_told_is_left_in_the_servers_files(
     rig: Rig, own_nats: NatsServer
 ) -> None:
+    waiting = await rig.send("A bystander waits", to=(f"tel:{BYSTANDER}",), not_before=later(3600))
     ann = await story(rig)
     assert set(found(own_nats._folder, (*WRITTEN, NAME, *ADDRESSES))) == {*WRITTEN, NAME, *ADDRESSES}
     await erasure(rig).erase(change(ann), Party(role="agent"), "asked for it")
     told = await erased(rig)
     assert {event.contactid for event in told} >= {ann}
     assert len(told) == 3
+    assert waiting.encode() in [data for _, data in await stored(rig, "SCHEDULED")]
     assert left_behind(own_nats) == {}
 
 
@@ -234,6 +252,20 @@ async def test_who_was_merged_is_erased_whichever_of_them_is_named_and_a_second_
         await erasure(rig).erase(change(contact))
     assert {event.contactid for event in await erased(rig)} >= {ann, other}
     assert len(await erased(rig)) == 3
+
+
+async def test_who_typed_somebody_elses_number_into_a_form_takes_nothing_of_theirs_along(rig: Rig) -> None:
+    await others(rig)
+    bystander = await who(rig, BYSTANDER)
+    await rig.send("A bystander waits", to=(f"tel:{BYSTANDER}",), not_before=later(3600))
+    await form(rig, {"name": NAME, "phone": BYSTANDER, "message": "My garden gnome is blue"})
+    typist = next(event.contactid for event in await received(rig) if event.channel == "webform")
+    assert typist not in (None, bystander)
+    before, waiting = await of_others(rig), await stored(rig, "SCHEDULED")
+    await erasure(rig).erase(change(str(typist)))
+    assert (await of_others(rig), await stored(rig, "SCHEDULED")) == (before, waiting)
+    assert not await continuity(rig).was_erased("acme", f"tel:{BYSTANDER}", now() - datetime.timedelta(days=1))
+    assert await who(rig, BYSTANDER) == bystander
 
 
 async def test_the_projection_for_readers_is_erased_where_there_is_one(rig: Rig) -> None:

@@ -71,8 +71,9 @@ class Shredder:
         It does so at once where less than a quarter of the file is in use, within its sync interval where less than
         half is, and not otherwise.
         """
-        for _ in range(BLOCK_BYTES // len(FILLER) + 2):
-            sequence = (await self._link.publish(subject, FILLER, timeout_s=TIMEOUT_S)).seq
+        count = BLOCK_BYTES // len(FILLER) + 2
+        waste = [(await self._link.publish(subject, FILLER, timeout_s=TIMEOUT_S)).seq for _ in range(count)]
+        for sequence in waste:  # after the file was left: only then is it looked at
             await self._call(f"STREAM.MSG.DELETE.{stream}", {"seq": sequence, "no_erase": True})
 
     async def exists(self, stream: str) -> bool:
