@@ -20,8 +20,9 @@ from sluiceway.bus.consumer import Consumer, ConsumerError
 from sluiceway.bus.link import Ack, Link
 from sluiceway.bus.streams import Layout, ensure
 from sluiceway.config import Conversations, Nats
-from sluiceway.contacts import Reach
+from sluiceway.contacts import Change, Reach
 from sluiceway.continuity import Continuity
+from sluiceway.erasure import Erasure
 from sluiceway.errors import SluicewayError, Unavailable
 from sluiceway.gateway import Receipt, Secret
 from sluiceway.identity import Identity
@@ -44,6 +45,7 @@ from sluiceway_contracts import (
     subjects,
     uuid7,
 )
+from sluiceway_contracts.values import now
 
 from .conftest import TWILIO, Rig, free_port, running, until
 
@@ -203,6 +205,14 @@ READER = (
     "$JS.API.CONSUMER.MSG.NEXT.{n}_EVENTS.{durable}",
     "$JS.ACK.{n}_EVENTS.{durable}.>",
 )
+ERASER = (
+    "$JS.API.STREAM.MSG.DELETE.{stream}",
+    "$JS.API.STREAM.MSG.GET.{stream}",
+    "$JS.API.STREAM.INFO.{stream}",
+    "$JS.API.CONSUMER.CREATE.{stream}",
+    "$JS.API.CONSUMER.MSG.NEXT.{stream}.>",
+)
+"""What the dispatcher's user may publish to besides, for each stream and bucket."""
 
 
 def user(name: str, publish: list[str]) -> dict[str, Any]:
@@ -238,6 +248,8 @@ class Guarded:
         gateway = [
             line.format(**words | {"account": account}) for line in PUBLISH for account in ("uk-sms", "de-sms")
         ] + [f"$JS.API.STREAM.INFO.{stream}" for stream in self.layout.configs]
+        streams = [*self.layout.configs, f"KV_{self.names}_STATE"]
+        eraser = [line.format(stream=stream) for line in ERASER for stream in streams]
         reader = [line.format(**words, durable="acme-desk") for line in READER]
         return json.dumps(
             {
@@ -248,6 +260,7 @@ class Guarded:
                         {"user": "admin", "password": PASSWORD},
                         user("gateway", sorted(set(gateway))),
                         user("reader", reader),
+                        user("dispatcher", sorted({*gateway, *eraser})),
                     ]
                 },
             }
@@ -485,3 +498,22 @@ async def test_a_conversation_of_another_tenant_is_none(rig: Rig) -> None:
     await until(lambda: rig.provider.requests, "acme's own goes out")
     (failed,) = await rig.events("command.failed")
     assert failed.tenant == "globex"
+
+
+async def test_the_dispatchers_user_can_erase_and_a_gateways_cannot(guarded: Guarded) -> None:
+    reach = Reach(address="tel:+447700900456", channel="sms", account="uk-sms")
+    for name in ("gateway", "dispatcher"):
+        async with guarded.link(name) as link:
+            stream = EventStream(link, guarded.prefix)
+            continuity = Continuity(link, guarded.layout.identity, KEY, stream, Windows(Conversations()))
+            place = await continuity.resolve("acme", reach, "inbound")
+            eraser = Erasure(
+                link, guarded.layout, guarded.prefix, KEY, continuity=continuity, stream=stream, settle_s=0
+            )
+            erasing = eraser.erase(Change("acme", place.contact, now()))
+            if name == "dispatcher":
+                await erasing
+                assert await continuity.owner("acme", reach.address) is None
+            else:
+                with pytest.raises(Unavailable):
+                    await erasing
