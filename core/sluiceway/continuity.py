@@ -12,13 +12,13 @@ import contextlib
 import datetime
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from sluiceway_contracts import ContactLinked, ConversationOpened, uuid7
-from sluiceway_contracts.values import now
+from sluiceway_contracts.values import Time, now
 
 from .bus.link import Link
 from .bus.store import Bucket, Conflict, Entry
@@ -37,6 +37,7 @@ from .contacts import (
     stripped,
 )
 from .directory import CACHE_SIZE, TRIES, Directory, Table
+from .discreet import Discreet, Texts, of_contact
 from .errors import ConfigError, Unavailable
 from .identity import Identity
 from .spellings import canonical
@@ -50,6 +51,14 @@ INVITED_AGAIN = datetime.timedelta(hours=1)
 """When we write there again so much later, the time is noted anew."""
 MAX_NOTED = 50
 """A contact's addresses that nobody proved: what is typed further is not remembered, or a record would never end."""
+FRESH_S = 5.0
+"""What was received so recently needs no look at tombstones: whoever erases waits longer than that."""
+
+
+class Tombstone(Struct, frozen=True):
+    """`<tenant>.e.<address key>`: whose address it was is erased; what was received before that is nobody's."""
+
+    erased_at: Time
 
 
 class FingerprintRecord(Struct, frozen=True):
@@ -98,9 +107,12 @@ class Continuity:
     """Contacts and conversations of all tenants."""
 
     def __init__(self, link: Link, bucket: str, identity: Identity, stream: EventStream, windows: Windows) -> None:
-        self.directory = Directory(link, bucket, stream)
+        self._texts = Texts(link, bucket, identity)
+        contacts = Discreet(Bucket[Any](link, bucket, dict), self._texts, ContactRecord, of_contact)
+        self.directory = Directory(link, bucket, stream, contacts, read=contacts.read)
         self.addresses: Table[AddressRecord] = Bucket(link, bucket, AddressRecord)
         self.claims: Table[ClaimRecord] = Bucket(link, bucket, ClaimRecord)
+        self._tombstones: Table[Tombstone] = Bucket(link, bucket, Tombstone)
         self._fingerprints: Table[FingerprintRecord] = Bucket(link, bucket, FingerprintRecord)
         self._identity = identity
         self._windows = windows
@@ -121,7 +133,7 @@ class Continuity:
 
     def token(self, address: str) -> str:
         """The key token of an address, the same for all its spellings."""
-        return self._identity.address_key(canonical(address))
+        return self._texts.key(canonical(address))
 
     async def resolve(self, tenant: str, reach: Reach, reason: str, assurance: str = "channel") -> Place:
         """The contact of an address and the conversation that it speaks in, made where there are none.
@@ -182,6 +194,13 @@ class Continuity:
         )
         person = await self.directory.find(tenant, found.value.contact) if found is not None else None
         return person.contact if person is not None else None
+
+    async def was_erased(self, tenant: str, address: str, since: datetime.datetime) -> bool:
+        """Whether whoever had the address was erased after this time. Raises `Unavailable`."""
+        if (now() - since).total_seconds() <= FRESH_S:
+            return False
+        found = await self._tombstones.get(f"{tenant}.e.{self.token(address)}")
+        return found is not None and since < found.value.erased_at
 
     async def note(self, tenant: str, contact: str, addresses: Sequence[str], method: str) -> None:
         """Remember addresses that a contact gave as theirs; one that is somebody else's is told as a conflict.

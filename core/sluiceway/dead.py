@@ -174,7 +174,7 @@ class Replay:
         stream = _Told(link, prefix, self.stored)
         self._parking = _Unforgiving(link, prefix, key, stream)
         self._placement = Placement(core, secret, link, layout, stream)
-        ledger = Ledger(link, layout.messages, key)
+        ledger = Ledger(link, layout.messages, key, layout.identity)
         facts = Facts(accounts, key, self._placement, ledger, stream, self._parking)
         self._inbound = Inbound(accounts, driver, facts=facts)
 

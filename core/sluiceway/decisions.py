@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from sluiceway_contracts import (
     Command,
+    ContactErase,
     ContactLink,
     ContactMerge,
     ContactSplit,
@@ -26,6 +27,7 @@ from .bus.consumer import Delivery
 from .checks import Refusal
 from .contacts import Change, Known, Reach
 from .dispatcher import Handler
+from .erasure import Erasure
 from .identity import Identity
 from .idle import IDLE, Idle
 from .merges import Grounds
@@ -38,12 +40,15 @@ T = TypeVar("T", bound=CommandData)
 class Decisions:
     """Carries out what people decide."""
 
-    def __init__(self, placement: Placement, identity: Identity, register: Register, idle: Idle) -> None:
+    def __init__(
+        self, placement: Placement, identity: Identity, register: Register, idle: Idle, erasure: Erasure
+    ) -> None:
         self._continuity = placement.continuity
         self._unions = placement.unions
         self._identity = identity
         self._register = register
         self._idle = idle
+        self._erasure = erasure
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
@@ -53,6 +58,7 @@ class Decisions:
             ContactUnlink.type: self._unlink,
             ContactMerge.type: self._merge,
             ContactSplit.type: self._split,
+            ContactErase.type: self._erase,
             ConversationOpen.type: self._open,
             ConversationClose.type: self._close,
         }
@@ -76,6 +82,10 @@ class Decisions:
         data = _data(command, ContactSplit)
         grounds = Grounds("command", None, _by(command))
         await self._unions.split(_change(command, data.contact_id), data.undo, grounds)
+
+    async def _erase(self, command: Command, _: Delivery) -> None:
+        data = _data(command, ContactErase)
+        await self._erasure.erase(_change(command, data.contact_id), _by(command), data.reason)
 
     async def _open(self, command: Command, _: Delivery) -> None:
         data = _data(command, ConversationOpen)

@@ -32,8 +32,6 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T", bound=Struct)
 
-_decoder = msgspec.json.Decoder(ContactRecord)
-
 CACHE_SIZE = 100_000
 RETRY_S = 0.25
 SEEN_SIZE = 10_000
@@ -76,12 +74,15 @@ class Directory:
         stream: EventStream,
         table: Table[ContactRecord] | None = None,
         conversations: Table[ConversationRecord] | None = None,
+        read: Callable[[bytes], ContactRecord | None] | None = None,
     ) -> None:
+        """`read` decodes a contact as the bucket has it; None where it can't at once."""
         self._link = link
         self._bucket = bucket
         self._stream = stream
         self._table = table or Bucket(link, bucket, ContactRecord)
         self._conversations: Table[ConversationRecord] = conversations or Bucket(link, bucket, ConversationRecord)
+        self._read = read or msgspec.json.Decoder(ContactRecord).decode
         self._owners: Cache[tuple[str, str], str] = Cache(CACHE_SIZE)
         self._entries: Cache[str, Entry[ContactRecord]] = Cache(CACHE_SIZE)
         self._seen: Cache[str, int] = Cache(SEEN_SIZE)
@@ -106,7 +107,9 @@ class Directory:
         if known is not None and known.revision < stored.sequence:
             self._entries.pop(key)
             with contextlib.suppress(msgspec.MsgspecError):  # deleted, or a later version's: it is read when needed
-                self._keep(key, Entry(_decoder.decode(stored.data), stored.sequence))
+                record = self._read(stored.data)
+                if record is not None:
+                    self._keep(key, Entry(record, stored.sequence))
 
     def known(self, tenant: str, contact: str) -> ContactRecord | None:
         """The contact, if it is remembered."""
@@ -167,6 +170,15 @@ class Directory:
         """The record of this very contact, merged or not. Raises `Unavailable`."""
         entry = await self._get(_key(tenant, contact))
         return entry.value if entry is not None else None
+
+    async def reread(self, tenant: str, contact: str) -> ContactRecord | None:
+        """As `exact`, whatever is remembered. Raises `Unavailable`."""
+        self._entries.pop(_key(tenant, contact))
+        return await self.exact(tenant, contact)
+
+    async def announce_gone(self, tenant: str, contact: str, ttl_s: int) -> None:
+        """Have every process forget a contact that was erased. Raises `Unavailable`."""
+        await Bucket(self._link, self._bucket, ContactRecord).mark_deleted(_key(tenant, contact), ttl_s)
 
     async def create(self, tenant: str, contact: str, record: ContactRecord) -> tuple[Event, ...]:
         """Write a new contact and tell of it; the events told. Raises `Conflict` or `Unavailable`."""

@@ -20,6 +20,7 @@ from .consents import ConsentCommands, ConsentReader, ConsentRecord, Consents
 from .continuity import Continuity
 from .decisions import Decisions
 from .dispatcher import NAME, Dispatcher, Handler
+from .erasure import Erasure
 from .failures import Failures
 from .falls import Falls
 from .forwarding import Forwarding
@@ -99,7 +100,8 @@ class Dispatch:
 
     def _decisions(self) -> Decisions:
         s = self._shared
-        return Decisions(s.placement, s.identity, self._register, self._idle)
+        erasure = Erasure(s.link, s.layout, s.prefix, s.identity, continuity=s.continuity, stream=s.stream)
+        return Decisions(s.placement, s.identity, self._register, self._idle, erasure)
 
     def _questions(self) -> Mapping[str, Answering]:
         """Who answers which question: one line each."""

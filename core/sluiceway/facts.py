@@ -65,7 +65,7 @@ class Facts:
                 case Receipt():
                     await self._receipt(served, fact)
                 case Consent():
-                    await self._consent(served, fact)
+                    await self._consent(served, record, fact)
                 case Unreadable():
                     raise Malformed(fact.why)
         except Unavailable:
@@ -99,6 +99,8 @@ class Facts:
         fact, redactions = redact(fact)
         address = addresses.normalise(fact.sender)
         async with self._locks.of((served.tenant, address)):
+            if await self._was_erased(served, record, address):
+                return
             place = await self._placement.of(served, fact, address)
             id = self._identity.id(served.tenant, served.channel, served.name, "received", fact.key)
             author = Party(
@@ -141,9 +143,11 @@ class Facts:
                 await self._stream.publish(event)
                 log.debug("message.status", account=served.name, message=applied.message_id, status=fact.status)
 
-    async def _consent(self, served: Served, fact: Consent) -> None:
+    async def _consent(self, served: Served, record: Record, fact: Consent) -> None:
         address = addresses.normalise(fact.address)
         async with self._locks.of((served.tenant, address)):
+            if await self._was_erased(served, record, address):
+                return
             place = await self._placement.of(served, fact, address)
             data = ConsentChanged(
                 address=address,
@@ -155,6 +159,14 @@ class Facts:
             )
             id = self._identity.id(served.tenant, served.channel, served.name, "consent", fact.key)
             await self._stream.publish(_event(served, id, place, data, actor="customer"))
+
+    async def _was_erased(self, served: Served, record: Record, address: str) -> bool:
+        """Whether it waited, in a spool say, while its sender was erased: then it is dropped."""
+        erased = await self._placement.continuity.was_erased(served.tenant, address, record.arrived_at)
+        if erased:
+            metrics.count(metrics.facts_erased, served.name).inc()
+            log.info("fact.erased", account=served.name)
+        return erased
 
 
 def explained(connection: str, error: Exception) -> Error:

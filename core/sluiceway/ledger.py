@@ -7,7 +7,7 @@ it. A receipt may overtake the answer to its own send: it waits under the provid
 from __future__ import annotations
 
 import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -18,6 +18,7 @@ from .attempts import ARRIVED, MessageRecord, Try, rises
 from .bus.link import Link
 from .bus.store import Bucket, Conflict, Entry
 from .checks import Refusal
+from .discreet import Discreet, Texts, of_message
 from .errors import Unavailable
 from .gateway import Receipt
 from .identity import Identity
@@ -62,9 +63,12 @@ class Applied(NamedTuple):
 class Ledger:
     """Records of all tenants."""
 
-    def __init__(self, link: Link, bucket: str, identity: Identity) -> None:
+    def __init__(self, link: Link, bucket: str, identity: Identity, texts: str) -> None:
+        """`texts` is the bucket that has the recipients' addresses."""
         self._identity = identity
-        self._messages = Bucket(link, bucket, MessageRecord)
+        self._messages = Discreet(
+            Bucket[Any](link, bucket, dict), Texts(link, texts, identity), MessageRecord, of_message
+        )
         self._externals = Bucket(link, bucket, ExternalRecord)
 
     async def get(self, tenant: str, message_id: str, attempt: int = 1) -> Entry[MessageRecord] | None:

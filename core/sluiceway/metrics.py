@@ -9,6 +9,7 @@ from prometheus_client import Counter, Gauge, Histogram
 deliveries = Counter("sluiceway_deliveries", "Deliveries by what became of them", ["connection", "outcome"])
 http_refused = Counter("sluiceway_http_refused", "Requests refused before they reached a gateway", ["status"])
 facts = Counter("sluiceway_facts", "Facts put on the stream", ["account", "kind"])
+facts_erased = Counter("sluiceway_facts_erased", "Facts dropped, as their sender was erased meanwhile", ["account"])
 publish_seconds = Histogram(
     "sluiceway_publish_seconds",
     "From publishing an event to JetStream's acknowledgement",

@@ -177,6 +177,8 @@ class AccountSender:
         """Raises `Refusal` for a conversation that is not there, not on this account, or not with this address."""
         served = self._served
         if task.conversation is None:
+            if await self._continuity.was_erased(served.tenant, task.recipient or "", task.command.time):
+                raise Refusal("erased", "whoever had the address was erased since the command was given")
             reach = Reach(address=task.recipient or "", channel=served.channel, account=served.name)
             place = await self._continuity.resolve(served.tenant, reach, "outbound")
             return Aim(place.contact, place.conversation, reach.address)

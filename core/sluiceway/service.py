@@ -181,7 +181,7 @@ class Service:
             identity=identity,
             stream=stream,
             placement=Placement(self._core, self._secret, link, layout, stream),
-            ledger=Ledger(link, layout.messages, identity),
+            ledger=Ledger(link, layout.messages, identity, layout.identity),
             register=Bucket(link, layout.accounts, Notice),
             failures=Failures(prefix, identity, stream),
         )

@@ -107,7 +107,9 @@ async def test_a_message_that_was_begun_before_is_finished_whatever_the_caps_say
         conversation=uuid7(),
         pieces=(Piece(index=1, of=1, status="accepted", recipient=send.to[0]),),
     )
-    ledger = Ledger(capped.link, Layout(capped.core.nats).messages, capped.service._identity)
+    ledger = Ledger(
+        capped.link, Layout(capped.core.nats).messages, capped.service._identity, Layout(capped.core.nats).identity
+    )
     await ledger.begin("acme", send.message_id, record)
     await capped.link.publish(command.nats_subject(capped.core.nats.prefix), command.encode(), command.headers())
     await capped.until_event("message.sent")

@@ -55,7 +55,7 @@ def message_id(command: Command) -> str:
 
 
 def ledger(rig: TwoChannels) -> Ledger:
-    return Ledger(rig.link, f"{rig.core.nats.names}_MESSAGES", rig.service._identity)
+    return Ledger(rig.link, f"{rig.core.nats.names}_MESSAGES", rig.service._identity, f"{rig.core.nats.names}_IDENTITY")
 
 
 async def test_what_is_not_delivered_in_time_goes_out_on_the_next_channel_and_the_first_is_superseded(

@@ -81,7 +81,7 @@ def test_a_message_is_as_far_as_its_last_piece(pieces: list[str], overall: str) 
 
 @pytest.fixture
 def ledger(link: Link, layout: Layout) -> Ledger:
-    return Ledger(link, layout.messages, Identity(b"an identity key for tests only"))
+    return Ledger(link, layout.messages, Identity(b"an identity key for tests only"), layout.identity)
 
 
 async def status_of(ledger: Ledger) -> str:

@@ -182,7 +182,9 @@ async def test_a_stop_while_the_provider_is_silent_ends_as_unknown_and_the_next_
         silent.set()
         async with linked(rig.core.nats) as link:
             rig.link = link
-            ledger = Ledger(link, f"{rig.core.nats.names}_MESSAGES", rig.service._identity)
+            ledger = Ledger(
+                link, f"{rig.core.nats.names}_MESSAGES", rig.service._identity, f"{rig.core.nats.names}_IDENTITY"
+            )
             assert isinstance(command.data, MessageSend)
             found = await ledger.get("acme", command.data.message_id)
         assert found is not None
@@ -208,7 +210,9 @@ async def test_a_stop_leaves_what_the_provider_was_never_asked_to_the_next_proce
         await rig.service.stop()
         silent.set()
         async with linked(rig.core.nats) as link:
-            ledger = Ledger(link, f"{rig.core.nats.names}_MESSAGES", rig.service._identity)
+            ledger = Ledger(
+                link, f"{rig.core.nats.names}_MESSAGES", rig.service._identity, f"{rig.core.nats.names}_IDENTITY"
+            )
             found = [await ledger.get("acme", c.data.message_id) for c in commands]  # type: ignore[attr-defined]  # MessageSends have one
     assert Counter(entry and entry.value.pieces[0].status for entry in found) == {"unknown": 2, None: 8}
 

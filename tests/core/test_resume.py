@@ -20,7 +20,7 @@ ANN = "tel:+447700900456"
 
 
 def ledger(rig: Rig) -> Ledger:
-    return Ledger(rig.link, Layout(rig.core.nats).messages, rig.service._identity)
+    return Ledger(rig.link, Layout(rig.core.nats).messages, rig.service._identity, Layout(rig.core.nats).identity)
 
 
 def a_command() -> Command:

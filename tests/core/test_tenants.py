@@ -21,8 +21,9 @@ from sluiceway.bus.consumer import Consumer, ConsumerError
 from sluiceway.bus.link import Ack, Link
 from sluiceway.bus.streams import Layout, ensure
 from sluiceway.config import Conversations, Nats, Probes
-from sluiceway.contacts import Reach
+from sluiceway.contacts import Change, Reach
 from sluiceway.continuity import Continuity
+from sluiceway.erasure import Erasure
 from sluiceway.errors import SluicewayError, Unavailable
 from sluiceway.gateway import Receipt, Secret
 from sluiceway.identity import Identity
@@ -139,7 +140,7 @@ def test_no_subject_is_read_as_another_tenants(text: str) -> None:
 async def test_no_address_or_providers_id_leaves_its_tenants_keys(address: str, external_id: str, key: str) -> None:
     link = Recorder()
     stream = EventStream(link, "sluiceway")
-    continuity, ledger = Continuity(link, "I", KEY, stream, Windows(Conversations())), Ledger(link, "M", KEY)
+    continuity, ledger = Continuity(link, "I", KEY, stream, Windows(Conversations())), Ledger(link, "M", KEY, "I")
     receipt = Receipt(at="", key=key, external_id=external_id, status="sent")
     for work in (
         continuity.resolve("acme", Reach(address=address, channel="sms", account="uk"), "inbound"),
@@ -238,6 +239,14 @@ READER = (
     "$JS.API.CONSUMER.MSG.NEXT.{n}_EVENTS.{durable}",
     "$JS.ACK.{n}_EVENTS.{durable}.>",
 )
+ERASER = (
+    "$JS.API.STREAM.MSG.DELETE.{stream}",
+    "$JS.API.STREAM.MSG.GET.{stream}",
+    "$JS.API.STREAM.INFO.{stream}",
+    "$JS.API.CONSUMER.CREATE.{stream}.>",
+    "$JS.API.CONSUMER.MSG.NEXT.{stream}.>",
+)
+"""What the dispatcher's user may publish to besides, for each stream and bucket."""
 
 
 def user(name: str, publish: list[str]) -> dict[str, Any]:
@@ -273,7 +282,9 @@ class Guarded:
         gateway = [
             line.format(**words | {"account": account}) for line in PUBLISH for account in ("uk-sms", "de-sms")
         ] + [f"$JS.API.STREAM.INFO.{stream}" for stream in self.layout.configs]
-        dispatcher = user("dispatcher", [line.format(**words) for line in DISPATCHER])
+        streams = [*self.layout.configs]
+        eraser = [line.format(stream=stream) for line in ERASER for stream in streams]
+        dispatcher = user("dispatcher", sorted({*(line.format(**words) for line in DISPATCHER), *eraser}))
         dispatcher["permissions"]["subscribe"]["allow"] += [line.format(**words) for line in HEARS]
         dispatcher["permissions"]["allow_responses"] = True
         reader = [line.format(**words, durable="acme-desk") for line in READER]
@@ -521,7 +532,7 @@ async def test_a_tenants_reader_reads_nothing_of_another_tenant(guarded: Guarded
 
 
 async def test_one_message_id_is_two_messages_for_two_tenants(link: Link, layout: Layout) -> None:
-    ledger, message_id = Ledger(link, layout.messages, KEY), uuid7()
+    ledger, message_id = Ledger(link, layout.messages, KEY, layout.identity), uuid7()
     pieces = (Piece(index=1, of=1, status="accepted"),)
     for tenant in ("acme", "globex"):
         record = MessageRecord(
@@ -565,3 +576,22 @@ async def test_a_conversation_of_another_tenant_is_none(rig: Rig) -> None:
     await until(lambda: rig.provider.requests, "acme's own goes out")
     (failed,) = await rig.events("command.failed")
     assert failed.tenant == "globex"
+
+
+async def test_the_dispatchers_user_can_erase_and_a_gateways_cannot(guarded: Guarded) -> None:
+    reach = Reach(address="tel:+447700900456", channel="sms", account="uk-sms")
+    for name in ("gateway", "dispatcher"):
+        async with guarded.link(name) as link:
+            stream = EventStream(link, guarded.prefix)
+            continuity = Continuity(link, guarded.layout.identity, KEY, stream, Windows(Conversations()))
+            place = await continuity.resolve("acme", reach, "inbound")
+            eraser = Erasure(
+                link, guarded.layout, guarded.prefix, KEY, continuity=continuity, stream=stream, settle_s=0
+            )
+            erasing = eraser.erase(Change("acme", place.contact, now()))
+            if name == "dispatcher":
+                await erasing
+                assert await continuity.owner("acme", reach.address) is None
+            else:
+                with pytest.raises(Unavailable):
+                    await erasing

@@ -66,7 +66,9 @@ class TwoChannels(Rig):
         await until(there, f"attempt {attempt} is {status}")
 
     async def record(self, command: Command, attempt: int = 1) -> MessageRecord:
-        ledger = Ledger(self.link, f"{self.core.nats.names}_MESSAGES", self.service._identity)
+        ledger = Ledger(
+            self.link, f"{self.core.nats.names}_MESSAGES", self.service._identity, f"{self.core.nats.names}_IDENTITY"
+        )
         assert isinstance(command.data, MessageSend)
         entry = await ledger.get("acme", command.data.message_id, attempt)
         assert entry is not None

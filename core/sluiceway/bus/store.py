@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 from ..errors import Unavailable
 from .link import Link, Refused
 
-T = TypeVar("T", bound=msgspec.Struct)
+T = TypeVar("T")
 
 WRONG_LAST_SEQUENCE = (10071, 10164)
 """nats-server's err_code for a lost compare-and-set (server/errors.json)."""
@@ -87,9 +87,13 @@ class Bucket(Generic[T]):
         """Write the key if its revision is still this one; return the new one. Raises `Conflict` or `Unavailable`."""
         return await self._write(key, msgspec.json.encode(value), {_EXPECTED: str(revision)})
 
-    async def put(self, key: str, value: T) -> int:
-        """Write the key, whatever is there. Raises `Unavailable`."""
-        return await self._write(key, msgspec.json.encode(value), {})
+    async def put(self, key: str, value: T, ttl_s: int | None = None) -> int:
+        """Write the key, whatever is there; for so long, where the bucket allows it. Raises `Unavailable`."""
+        return await self._write(key, msgspec.json.encode(value), _lasting(ttl_s))
+
+    async def mark_deleted(self, key: str, ttl_s: int) -> None:
+        """Tell whoever follows the bucket that the key is gone; the telling expires. Raises `Unavailable`."""
+        await self._write(key, b"", {_DELETED: "DEL", **_lasting(ttl_s)})
 
     async def delete(self, key: str, revision: int) -> None:
         """Delete the key if its revision is still this one. Raises `Conflict` or `Unavailable`."""
@@ -122,3 +126,8 @@ class Bucket(Generic[T]):
 
     def _subject(self, key: str) -> str:
         return f"$KV.{self._name}.{key}"
+
+
+def _lasting(ttl_s: int | None) -> dict[str, str]:
+    """https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-43.md"""
+    return {} if ttl_s is None else {"Nats-TTL": f"{ttl_s}s"}

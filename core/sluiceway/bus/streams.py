@@ -34,7 +34,7 @@ class Layout:
                 _scheduled(self.scheduled, p),
                 _stream(self.commands, f"{p}.commands.>", days=7) | {"sources": [_due(self.scheduled, p)]},
                 _stream(self.dead, f"{p}.dead.>", days=30),
-                _bucket(self.identity),
+                _bucket(self.identity) | {"allow_msg_ttl": True},  # what is said of an erasure expires
                 _bucket(self.messages, days=30),
                 _bucket(self.state),  # what is older than the stream can't be made again from it
                 _bucket(self.accounts, days=1),  # an account that nobody has served for a day is nobody's
@@ -60,7 +60,7 @@ async def exists(link: Link, layout: Layout, name: str) -> bool:
 
 
 def _check(name: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    for key in ("subjects", "retention", "discard", "storage", "max_msgs_per_subject", "allow_direct"):
+    for key in ("subjects", "retention", "discard", "storage", "max_msgs_per_subject", "allow_direct", "allow_msg_ttl"):
         if found.get(key) != wanted.get(key, found.get(key)):
             raise StreamsError(f"the stream {name} has {key}={found.get(key)}, but must have {wanted[key]}; alter it")
     sources = {source["name"] for source in wanted.get("sources", ())} - {s["name"] for s in found.get("sources") or ()}
@@ -124,6 +124,7 @@ def _due(scheduled: str, start: str) -> dict[str, Any]:
 
 
 def _bucket(name: str, days: int = 0) -> dict[str, Any]:
+    """Unlike the buckets that NATS's own tools make it allows deletes: an erasure overwrites single values."""
     return {
         "name": f"KV_{name}",
         "subjects": [f"$KV.{name}.>"],
@@ -134,5 +135,4 @@ def _bucket(name: str, days: int = 0) -> dict[str, Any]:
         "max_msgs_per_subject": 1,
         "allow_direct": True,
         "allow_rollup_hdrs": True,
-        "deny_delete": True,
     }

@@ -1,0 +1,138 @@
+"""Where in the streams something of a person lies: read through, nothing changed.
+
+What carries a contact or a conversation in its subject is asked for by subject. Commands to an address, dead letters
+and what was told of either are found by reading all that the tenant has of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from sluiceway_contracts import CommandFailed, ErrorDeadLetter, Event, MessageSent, MessageStatus, Undecodable, subjects
+
+from .bus.link import Link
+from .bus.reader import Reader, Stored
+from .bus.streams import Layout
+from .traces import Needles, Traces
+
+NOBODYS = "_"
+"""The tenant of dead letters of which nobody knows whose they are."""
+ERASED = "contact.erased"
+
+
+class Spot(NamedTuple):
+    """A message of a stream, and the command that it is or tells of."""
+
+    stream: str
+    sequence: int
+    message_id: str | None = None
+    command_id: str | None = None
+
+
+class _Data(Struct):
+    message_id: str | None = None
+
+
+class _Head(Struct):
+    id: str | None = None
+    data: _Data = msgspec.field(default_factory=_Data)
+
+
+class Remains:
+    """Looks for one person of one tenant."""
+
+    def __init__(self, link: Link, layout: Layout, prefix: str, tenant: str, traces: Traces) -> None:
+        self._link = link
+        self._layout = layout
+        self._start = f"{prefix}.{subjects.VERSION}"
+        self._tenant = tenant
+        self._traces = traces
+        self._needles = Needles((*traces.contacts, *traces.conversations), traces.addresses)
+
+    async def commands(self) -> list[Spot]:
+        """Commands about the person: waiting for their time, come due, or taken in. Raises `Unavailable`."""
+        scheduled, found = self._layout.scheduled, list[Spot]()
+        for stream, room in ((scheduled, "scheduled"), (scheduled, "due"), (self._layout.commands, "commands")):
+            async for stored in self._read(stream, f"{self._tenant}.{room}.>"):
+                if self._needles.in_command(stored.data):
+                    found.append(_command(stream, stored))
+        return found
+
+    async def letters(self) -> list[Spot]:
+        """Dead letters in which an id or an address of the person stands. Raises `Unavailable`."""
+        return [
+            Spot(self._layout.dead, stored.sequence)
+            for tenant in (self._tenant, NOBODYS)
+            async for stored in self._read(self._layout.dead, f"{tenant}.dead.>")
+            if self._needles.in_bytes(stored.data)
+        ]
+
+    async def events(self) -> list[Spot]:
+        """Events of the contacts and conversations, but that they were erased. Raises `Unavailable`."""
+        contacts = [f"*.*.*.{contact}.*" for contact in self._traces.contacts]
+        wanted = [*contacts, *(f"*.*.*.*.{conversation}" for conversation in self._traces.conversations)]
+        found: dict[int, Spot] = {}
+        for subject in wanted:
+            async for stored in self._read(self._layout.events, f"{self._tenant}.events.{subject}"):
+                if f".events.{ERASED}." not in stored.subject:
+                    found[stored.sequence] = Spot(self._layout.events, stored.sequence, _message_of(stored.data))
+        return list(found.values())
+
+    async def echoes(self, commands: Iterable[Spot], letters: Iterable[Spot]) -> list[Spot]:
+        """Events that tell of these commands and dead letters, and may quote them. Raises `Unavailable`."""
+        ids, sequences = {spot.command_id for spot in commands} - {None}, {spot.sequence for spot in letters}
+        found = []
+        for tenant in (self._tenant, NOBODYS):
+            for type in ("command.failed", "error.dead_letter", "account.unknown"):
+                async for stored in self._read(self._layout.events, f"{tenant}.events.{type}.>"):
+                    if self._tells_of(stored.data, ids, sequences):
+                        found.append(Spot(self._layout.events, stored.sequence))
+        return found
+
+    async def conversations(self) -> set[str]:
+        """The conversations that the stream of events knows for the contacts. Raises `Unavailable`."""
+        found = set()
+        for contact in self._traces.contacts:
+            async for stored in self._read(self._layout.events, f"{self._tenant}.events.*.*.*.{contact}.*"):
+                found.add(stored.subject.rpartition(".")[2])
+        return found - {subjects.ABSENT}
+
+    def _tells_of(self, data: bytes, ids: set[str | None], sequences: set[int]) -> bool:
+        if self._needles.in_bytes(data):
+            return True
+        try:
+            told = Event.decode(data).data
+        except Undecodable:
+            return False
+        command = told.command_id if isinstance(told, (CommandFailed, ErrorDeadLetter)) else None
+        return command in ids or getattr(told, "sequence", None) in sequences
+
+    async def _read(self, stream: str, subject: str) -> AsyncIterator[Stored]:
+        async for stored in Reader(self._link, stream).messages(f"{self._start}.{subject}", "all", follow=False):
+            yield stored
+
+
+def _message_of(data: bytes) -> str | None:
+    """The id of the message of ours that an event tells of."""
+    try:
+        told = Event.decode(data).data
+    except Undecodable:
+        return None
+    match told:
+        case MessageSent():
+            return told.message.id
+        case MessageStatus():
+            return told.message_id
+    return None
+
+
+def _command(stream: str, stored: Stored) -> Spot:
+    try:
+        head = msgspec.json.decode(stored.data, type=_Head)
+    except (ValueError, RecursionError):
+        head = _Head()
+    return Spot(stream, stored.sequence, head.data.message_id, head.id)
