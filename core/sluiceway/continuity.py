@@ -37,7 +37,7 @@ from .contacts import (
     stripped,
 )
 from .directory import CACHE_SIZE, TRIES, Directory, Table
-from .discreet import Discreet, Texts, of_contact
+from .discreet import DiscreetContacts, Texts
 from .errors import ConfigError, Unavailable
 from .identity import Identity
 from .spellings import canonical
@@ -108,7 +108,7 @@ class Continuity:
 
     def __init__(self, link: Link, bucket: str, identity: Identity, stream: EventStream, windows: Windows) -> None:
         self._texts = Texts(link, bucket, identity)
-        contacts = Discreet(Bucket[Any](link, bucket, dict), self._texts, ContactRecord, of_contact)
+        contacts = DiscreetContacts(Bucket[Any](link, bucket, dict), self._texts)
         self.directory = Directory(link, bucket, stream, contacts, read=contacts.read)
         self.addresses: Table[AddressRecord] = Bucket(link, bucket, AddressRecord)
         self.claims: Table[ClaimRecord] = Bucket(link, bucket, ClaimRecord)

@@ -7,7 +7,7 @@ it. A receipt may overtake the answer to its own send: it waits under the provid
 from __future__ import annotations
 
 import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -18,7 +18,7 @@ from .attempts import ARRIVED, MessageRecord, Try, rises
 from .bus.link import Link
 from .bus.store import Bucket, Conflict, Entry
 from .checks import Refusal
-from .discreet import Discreet, Texts, of_message
+from .discreet import DiscreetMessages, Texts
 from .errors import Unavailable
 from .gateway import Receipt
 from .identity import Identity
@@ -66,9 +66,7 @@ class Ledger:
     def __init__(self, link: Link, bucket: str, identity: Identity, texts: str) -> None:
         """`texts` is the bucket that has the recipients' addresses."""
         self._identity = identity
-        self._messages = Discreet(
-            Bucket[Any](link, bucket, dict), Texts(link, texts, identity), MessageRecord, of_message
-        )
+        self._messages = DiscreetMessages(Bucket(link, bucket, MessageRecord), Texts(link, texts, identity))
         self._externals = Bucket(link, bucket, ExternalRecord)
 
     async def get(self, tenant: str, message_id: str, attempt: int = 1) -> Entry[MessageRecord] | None:

@@ -7,14 +7,15 @@ from typing import Any
 import msgspec
 import pytest
 
+from sluiceway.attempts import MessageRecord
 from sluiceway.bus.link import Link
 from sluiceway.bus.shred import Shredder
 from sluiceway.bus.store import Bucket, Conflict
 from sluiceway.bus.streams import Layout
 from sluiceway.contacts import Change, ContactRecord, Known, Reach, begun, linked
-from sluiceway.discreet import Discreet, Texts, of_contact
+from sluiceway.discreet import DiscreetContacts, DiscreetMessages, Texts
 from sluiceway.identity import Identity
-from sluiceway_contracts import Event
+from sluiceway_contracts import Event, Piece
 from sluiceway_contracts.values import now
 
 IDENTITY = Identity(b"an identity key for tests only")
@@ -22,9 +23,12 @@ ANN, HOME = "tel:+447700900456", "tel:+447700900457"
 REACH = Reach(address=ANN, channel="sms", account="uk-sms")
 
 
-def table(link: Link, layout: Layout) -> Discreet[ContactRecord]:
-    texts = Texts(link, layout.identity, IDENTITY)
-    return Discreet(Bucket[Any](link, layout.identity, dict), texts, ContactRecord, of_contact)
+def table(link: Link, layout: Layout) -> DiscreetContacts:
+    return DiscreetContacts(Bucket[Any](link, layout.identity, dict), Texts(link, layout.identity, IDENTITY))
+
+
+def messages(link: Link, layout: Layout) -> DiscreetMessages:
+    return DiscreetMessages(Bucket(link, layout.messages, MessageRecord), Texts(link, layout.identity, IDENTITY))
 
 
 def record() -> ContactRecord:
@@ -92,6 +96,32 @@ async def test_what_names_an_unknown_text_is_not_read_at_once(link: Link, layout
     data = msgspec.json.encode(raw.value)
     assert ours.read(data) == record_of(await ours.get("acme.c.c1"))
     assert table(link, layout).read(data) is None
+
+
+async def test_the_ledger_names_no_recipient_and_whoever_reads_it_is_told(link: Link, layout: Layout) -> None:
+    pieces = (Piece(index=1, of=2, status="sent", recipient=ANN), Piece(index=2, of=2, status="accepted"))
+    written, key = message(pieces), "acme.m.m1"
+    revision = await messages(link, layout).create(key, written)
+    assert await messages(link, layout).get(key) == (written, revision)
+    raw = await Bucket[Any](link, layout.messages, dict).get(key)
+    assert raw is not None
+    assert "+4477" not in str(raw.value)
+    await Shredder(link).keys(layout.identity, "acme.t.c1.*")
+    found = await messages(link, layout).get(key)
+    assert found is not None
+    assert [piece.recipient for piece in found.value.pieces] == [None, None]
+
+
+def message(pieces: tuple[Piece, ...]) -> MessageRecord:
+    return MessageRecord(
+        state="intent",
+        command_id="x",
+        channel="sms",
+        account="uk-sms",
+        contact="c1",
+        conversation="v1",
+        pieces=pieces,
+    )
 
 
 def record_of(entry: Any) -> ContactRecord:
