@@ -51,7 +51,7 @@ INVITED_AGAIN = datetime.timedelta(hours=1)
 """When we write there again so much later, the time is noted anew."""
 MAX_NOTED = 50
 """A contact's addresses that nobody proved: what is typed further is not remembered, or a record would never end."""
-FRESH_S = 5.0
+FRESH = datetime.timedelta(seconds=5)
 """What was received so recently needs no look at tombstones: whoever erases waits longer than that."""
 
 
@@ -197,7 +197,7 @@ class Continuity:
 
     async def was_erased(self, tenant: str, address: str, since: datetime.datetime) -> bool:
         """Whether whoever had the address was erased after this time. Raises `Unavailable`."""
-        if (now() - since).total_seconds() <= FRESH_S:
+        if now() - since <= FRESH:
             return False
         found = await self._tombstones.get(f"{tenant}.e.{self.token(address)}")
         return found is not None and since < found.value.erased_at

@@ -24,7 +24,7 @@ from .bus.store import Bucket, Conflict
 from .bus.streams import Layout
 from .checks import Refusal
 from .contacts import AddressRecord, Change
-from .continuity import FRESH_S, Continuity, Tombstone
+from .continuity import FRESH, Continuity, Tombstone
 from .errors import Unavailable
 from .identity import Identity
 from .ledger import MessageRecord
@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 REMEMBERED_S = 30 * 86_400
 """Nothing older than the streams keep can come any more."""
-SETTLE_S = FRESH_S + 2.0
+SETTLE_S = FRESH.total_seconds() + 2.0
 """Until every process knows: what it took before that without asking for tombstones is on the stream then."""
 PASSES = 20
 

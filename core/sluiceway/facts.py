@@ -11,10 +11,11 @@ import structlog
 from sluiceway_contracts import ConsentChanged, Error, Event, Message, MessageReceived, Party, addresses
 from sluiceway_contracts.events import EventData
 from sluiceway_contracts.parts import complete, plain
+from sluiceway_contracts.values import now
 
 from . import metrics
 from .accounts import Accounts, Served
-from .continuity import Place
+from .continuity import FRESH, Place
 from .errors import Malformed, SluicewayError, Unavailable
 from .gateway import AnyFact, Consent, Receipt, Received, Unreadable
 from .identity import Identity
@@ -99,7 +100,7 @@ class Facts:
         fact, redactions = redact(fact)
         address = addresses.normalise(fact.sender)
         async with self._locks.of((served.tenant, address)):
-            if await self._was_erased(served, record, address):
+            if now() - record.arrived_at > FRESH and await self._was_erased(served, record, address):
                 return
             place = await self._placement.of(served, fact, address)
             id = self._identity.id(served.tenant, served.channel, served.name, "received", fact.key)

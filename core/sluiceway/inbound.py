@@ -6,7 +6,6 @@ again; what fails in here is the provider's 503, so that it does. Reads no socke
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Iterator, Sequence
 
@@ -18,6 +17,7 @@ from sluiceway_contracts.values import now
 
 from . import metrics
 from .accounts import Accounts
+from .budget import Budget
 from .driver import Driver
 from .errors import Ambiguous, Malformed, Throttled, TooLarge, Unavailable, Unreachable, Unverified
 from .facts import Facts, explained
@@ -45,6 +45,7 @@ class Inbound:
         self._driver = driver
         self._spool = spool
         self._throttle = Throttle()
+        self._budget = Budget(STORE_BUDGET_S)
 
     async def deliver(self, connections: Sequence[str], request: Request) -> Response:
         """Take a delivery on a hook that these connections share, and give the provider's answer. Never raises."""
@@ -125,7 +126,7 @@ class Inbound:
         try:
             if spool is not None and spool.holds(record):
                 raise Unavailable("what came before it from the same sender waits too")
-            async with asyncio.timeout(STORE_BUDGET_S):
+            with self._budget.spent():
                 await self._put(record, stored)
         except TimeoutError:
             error: Exception = Unavailable("NATS did not answer in time")

@@ -132,7 +132,9 @@ class PipelinedClient(Client):
 def _head(headers: Mapping[str, str] | None) -> bytes:
     if not headers:
         return b""
-    lines = "".join([f"{name}: {value.translate(_NO_BREAKS)}\r\n" for name, value in headers.items()])
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if not lines.count("\n") == lines.count("\r") == len(headers):  # nothing in a value may begin another header
+        lines = "".join([f"{name}: {value.translate(_NO_BREAKS)}\r\n" for name, value in headers.items()])
     return f"{VERSION}\r\n{lines}\r\n".encode()
 
 
