@@ -114,6 +114,7 @@ from .parts import (
     Part,
     Rating,
     Template,
+    TemplateValue,
     Text,
     Unknown,
 )
@@ -209,6 +210,7 @@ __all__ = [
     "Rating",
     "Referral",
     "Template",
+    "TemplateValue",
     "Text",
     "TypingChanged",
     "TypingSet",

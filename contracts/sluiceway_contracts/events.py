@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from .messages import Message, MessageRef, Party
+from .messages import Extensions, Message, MessageRef, Party
 from .parts import AnyPart
 from .values import AddressUri, Base, ByteCount, Channel, Currency, Decimal, Id, MediaRef, Milliseconds, Time, Timed
 
@@ -86,7 +86,8 @@ class MessageStatus(EventData, Timed, frozen=True, kw_only=True):
     """What became of a message of ours.
 
     `status` is what the provider has just told of one piece, `overall` the lowest of all pieces; any failed piece makes
-    it failed, and `pieces` tells what arrived. `segments` are those that the provider bills.
+    it failed, and `pieces` tells what arrived. `segments` are those that the provider bills, `ext` is what else it
+    tells of the piece.
     """
 
     type: ClassVar[str] = "sluiceway.message.status"
@@ -98,6 +99,7 @@ class MessageStatus(EventData, Timed, frozen=True, kw_only=True):
     occurred_at: Time | None = None
     price: Price | None = None
     segments: int | None = None
+    ext: Extensions = {}
 
 
 class MessageMedia(EventData, frozen=True, kw_only=True):

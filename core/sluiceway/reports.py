@@ -95,6 +95,7 @@ def status_event(
         occurred_at=receipt.occurred_at if receipt else None,
         price=(receipt.price if receipt else None) or record.price,
         segments=(receipt.segments if receipt else None) or record.segments,
+        ext={record.channel: receipt.ext} if receipt and receipt.ext else {},
     )
     id = identity.id(tenant, data.type, message_id, str(piece.index), piece.status)
     return _event(id, tenant, record, data)
@@ -108,6 +109,6 @@ def _event(id: str, tenant: str, record: MessageRecord, data: EventData) -> Even
         account=record.account,
         contactid=record.contact,
         subject=record.conversation,
-        causationid=record.command_id,
+        causationid=record.command_id or None,
         data=data,
     )
