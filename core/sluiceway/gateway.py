@@ -113,10 +113,11 @@ class Retries(enum.StrEnum):
 class Menus(Struct, frozen=True, kw_only=True):
     """The choices that a channel can show: how many options, and the lengths of what is written, in characters.
 
-    `buttons` and `rows` are how many of each a message may have, 0 where it can't.
+    `buttons` and `rows` are how many of each a message may have, 0 where it can't. `option_id` limits an option's id.
     """
 
     prompt: int
+    option_id: int = 256
     buttons: int = 0
     button_title: int = 0
     rows: int = 0
@@ -127,7 +128,14 @@ class Menus(Struct, frozen=True, kw_only=True):
         """How they can be shown with this prompt; None where only as text."""
         options = choices.options
         told = len({option.id for option in options}) == len({option.title for option in options}) == len(options)
-        plain = not choices.multi and all(o.kind == "reply" and o.title.strip() and o.id.strip() for o in options)
+        plain = not choices.multi and all(
+            option.kind == "reply"
+            and option.title.strip()
+            and option.id
+            and option.id == option.id.strip()
+            and len(option.id) <= self.option_id
+            for option in options
+        )
         if not (options and told and plain and 0 < len(prompt) <= self.prompt):
             return None
         as_buttons = len(options) <= self.buttons and all(

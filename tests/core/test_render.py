@@ -274,6 +274,8 @@ class TestARichChannel:
             (menu("Yes", kind="url", url="https://a.example"), ["Which?\n1. Yes https://a.example"]),
             (menu("Yes", prompt=None), ["1. Yes"]),
             (menu(), ["Which?"]),
+            (Choices(options=(Option(id=" a", title="A"),), prompt="Which?"), ["Which?\n1. A"]),
+            (Choices(options=(Option(id="a" * 257, title="A"),), prompt="Which?"), ["Which?\n1. A"]),
             (menu("A", "B", prompt="longer than the twenty"), ["longer than the twenty\n1. A\n2. B"]),
         ],
     )
