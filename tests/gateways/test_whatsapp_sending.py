@@ -280,6 +280,12 @@ class TestTemplates:
 
 
 WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=1200)
+OPTIONS = st.builds(
+    Option,
+    id=st.text(max_size=8) | st.text(max_size=300),
+    title=st.text(max_size=8) | st.text(max_size=26),
+    description=st.none() | st.text(max_size=8) | st.text(max_size=74),
+)
 PARTS: st.SearchStrategy[AnyPart] = st.one_of(
     st.builds(Text, text=WORDS),
     st.builds(
@@ -292,16 +298,8 @@ PARTS: st.SearchStrategy[AnyPart] = st.one_of(
     st.builds(ContactCard, name=WORDS.filter(str.strip)),
     st.builds(
         Choices,
-        options=st.lists(
-            st.builds(
-                Option,
-                id=st.text(max_size=300),
-                title=st.text(max_size=26),
-                description=st.none() | st.text(max_size=74),
-            ),
-            max_size=11,
-        ).map(tuple),
-        prompt=st.none() | WORDS,
+        options=st.lists(OPTIONS, max_size=11, unique_by=(lambda o: o.id, lambda o: o.title)).map(tuple),
+        prompt=st.none() | st.text(max_size=30) | WORDS,
         style=st.sampled_from(["buttons", "list", "quick"]),
     ),
 )
