@@ -31,8 +31,8 @@ from .._whatsapp_errors import ERRORS
 from . import _facts, _request
 
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/business-phone-numbers/media
-MEGABYTE = 1 << 20
-IMAGE, STICKER, AUDIO, VIDEO, DOCUMENT = 5 * MEGABYTE, 500 << 10, 16 * MEGABYTE, 16 * MEGABYTE, 100 * MEGABYTE
+MEGABYTE = 1_000_000
+IMAGE, STICKER, AUDIO, VIDEO, DOCUMENT = 5 * MEGABYTE, MEGABYTE // 2, 16 * MEGABYTE, 16 * MEGABYTE, 100 * MEGABYTE
 OFFICE = "application/vnd.openxmlformats-officedocument"
 MEDIA = {
     **dict.fromkeys(("image/jpeg", "image/png"), IMAGE),
