@@ -46,6 +46,8 @@ from .wire import JSON
 
 log = structlog.get_logger(__name__)
 
+MAX_PARKED_BYTES = 1 << 19
+"""A delivery that is larger is not kept whole for one bad entry."""
 AnyRemark = Reaction | Edited | Deleted | Seen
 
 
@@ -104,6 +106,8 @@ class Facts:
 
     def _parcel(self, record: Record, fact: AnyFact | None) -> Parcel:
         request = record.request
+        if fact is not None and request is not None and len(request.body) > MAX_PARKED_BYTES:
+            request = None  # only what can't be used: the whole would not fit into a message of NATS
         raw, content_type = (request.body, request.content_type) if request is not None else (b"", "")
         if isinstance(fact, Unreadable):
             raw = fact.raw

@@ -83,10 +83,14 @@ class Outcome(enum.StrEnum):
 
 
 class Fault(Struct, frozen=True):
-    """A row of a provider's error table: what the code means for a message, and in words."""
+    """A row of a provider's error table: what the code means for a message, and in words.
+
+    `purpose` is what somebody who opted out wants no more of, a word of `Consent`.
+    """
 
     outcome: Outcome
     text: str
+    purpose: str = "all"
 
 
 class Rate(Struct, frozen=True):

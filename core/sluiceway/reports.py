@@ -62,10 +62,11 @@ class Reports:
     async def opted_out(self, task: Task, record: MessageRecord, provider_code: str | None) -> None:
         """`consent.changed`: the provider says that the recipient wants nothing more."""
         address = record.pieces[0].recipient or ""
+        fault = self._served.gateway.errors.get(provider_code or "")
         consent = ConsentChanged(
             address=address,
             channel=record.channel,
-            purpose="all",
+            purpose=fault.purpose if fault is not None else "all",
             state="revoked",
             method="provider",
             evidence=provider_code,

@@ -91,7 +91,7 @@ _FAILED = {
 }
 
 ERRORS: Mapping[str, Fault] = {
-    code: Fault(outcome, text)
+    code: Fault(outcome, text, "marketing" if code in _OPTED_OUT else "all")
     for outcome, codes in (
         (Outcome.RETRY, _RETRY),
         (Outcome.OPTED_OUT, _OPTED_OUT),

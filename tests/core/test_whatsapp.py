@@ -12,6 +12,7 @@ from sluiceway import Request, Response
 from sluiceway.testing.nats import NatsServer
 from sluiceway_contracts import (
     Choices,
+    ConsentChanged,
     Location,
     MessageDeleted,
     MessageEdited,
@@ -219,3 +220,20 @@ async def test_outside_the_window_it_is_rejected_by_name(phone: Phone) -> None:
     error = status.data.pieces[0].error
     assert error is not None
     assert (status.data.status, error.code, error.provider_code) == ("rejected", "window_closed", "131047")
+
+
+async def test_who_stopped_marketing_has_stopped_nothing_else(phone: Phone) -> None:
+    await phone.rig.send(account="uk-wa", to=("whatsapp:1555131050",))
+    (told,) = await phone.rig.until_event("consent.changed")
+    assert isinstance(told.data, ConsentChanged)
+    assert (told.data.state, told.data.purpose, told.data.evidence) == ("revoked", "marketing", "131050")
+
+
+async def test_in_a_delivery_too_large_for_nats_one_bad_message_still_spoils_only_itself(phone: Phone) -> None:
+    bad = {"id": "wamid.bad", "type": "text", "text": {"body": 7}}
+    large = [a_message(f"wamid.{n}", text={"body": "x" * 4096}) for n in range(300)]
+    assert (await phone.deliver({"messages": [*large, bad]})).status == 200
+    assert len(await phone.received()) == 300
+    ((_, parked),) = await phone.rig.stream("DEAD")
+    assert b"wamid.bad" in parked
+    assert len(parked) < 1000

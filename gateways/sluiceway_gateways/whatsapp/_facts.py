@@ -194,7 +194,7 @@ class _Number:
                     occurred_at=at,
                     address=customer[0],
                     state="revoked",
-                    purpose="marketing",
+                    purpose=fault.purpose,
                     method="provider",
                     evidence=code,
                 )
