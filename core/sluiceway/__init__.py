@@ -20,6 +20,8 @@ from .errors import (
 )
 from .gateway import (
     Account,
+    Action,
+    Actor,
     Capabilities,
     Consent,
     Deleted,
@@ -53,6 +55,8 @@ from .wire import Form, Request, Response
 
 __all__ = [
     "Account",
+    "Action",
+    "Actor",
     "Ambiguous",
     "Answer",
     "Capabilities",

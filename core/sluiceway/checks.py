@@ -7,11 +7,24 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from sluiceway_contracts import Command, MessageSend, Undecodable, UnknownCommand, addresses, is_uuid, now, subjects
+from sluiceway_contracts import (
+    Command,
+    CommandData,
+    MessageMarkSeen,
+    MessageReact,
+    MessageSend,
+    Undecodable,
+    UnknownCommand,
+    addresses,
+    is_uuid,
+    now,
+    subjects,
+)
 
 from .accounts import Served
 from .bus.consumer import Delivery
 from .errors import SluicewayError
+from .gateway import Actor
 
 EXPIRES_AFTER = datetime.timedelta(hours=72)
 MAX_COMMAND_BYTES = 1 << 18
@@ -58,8 +71,22 @@ class Task(Struct, frozen=True, kw_only=True):
         return self.send.not_before is not None and self.send.not_before > now()
 
 
-def read(delivery: Delivery, subject: subjects.CommandSubject, served: Served) -> Task:
-    """The task that a command for this account comes to. Raises `Refusal`."""
+class Errand(Struct, frozen=True, kw_only=True):
+    """Something to do to a message that is there."""
+
+    delivery: Delivery
+    command: Command
+    act: MessageReact | MessageMarkSeen
+    conversation: str
+
+    @property
+    def lane(self) -> str:
+        """The same as the conversation's messages have."""
+        return self.conversation
+
+
+def read(delivery: Delivery, subject: subjects.CommandSubject, served: Served) -> Task | Errand:
+    """What a command for this account comes to. Raises `Refusal`."""
     if len(delivery.data) > MAX_COMMAND_BYTES:
         raise Refusal("too_large", f"the command has more than {MAX_COMMAND_BYTES} bytes; send media by reference")
     try:
@@ -73,7 +100,7 @@ def read(delivery: Delivery, subject: subjects.CommandSubject, served: Served) -
         raise
 
 
-def _task(delivery: Delivery, subject: subjects.CommandSubject, served: Served, command: Command) -> Task:
+def _task(delivery: Delivery, subject: subjects.CommandSubject, served: Served, command: Command) -> Task | Errand:
     if command.tenant != subject.tenant:
         raise Refusal("wrong_tenant", "the envelope names another tenant than the subject; publish it on its own")
     if (command.channel or served.channel, command.account or served.name) != (served.channel, served.name):
@@ -82,14 +109,24 @@ def _task(delivery: Delivery, subject: subjects.CommandSubject, served: Served, 
         raise Refusal("wrong_type", f"the envelope says {command.type}, the subject {subject.type}")
     if isinstance(command.data, UnknownCommand):
         raise Refusal("unknown_type", f"there is no command {command.type} in version 1 of the contract")
+    if isinstance(command.data, MessageReact | MessageMarkSeen) and _can(served, command.data):
+        conversation = _conversation(subject, command, None)
+        if conversation is None:
+            raise Refusal("invalid", "say which conversation the message is in, as the command's subject")
+        return Errand(delivery=delivery, command=command, act=command.data, conversation=conversation)
     if not isinstance(command.data, MessageSend):
         raise Refusal("unsupported", f"the channel {served.channel} can't do {command.type}")
-    send = command.data
+    return _message(delivery, subject, served, command, command.data)
+
+
+def _message(
+    delivery: Delivery, subject: subjects.CommandSubject, served: Served, command: Command, send: MessageSend
+) -> Task:
     if not is_uuid(send.message_id):
         raise Refusal("invalid", "message_id must be a UUID in lower case, a UUIDv7 best")
     if not any(part.plain().strip() or part.__struct_config__.tag == "media" for part in send.parts):
         raise Refusal("empty_message", "the message has no content; give it a text or media part")
-    conversation = _conversation(subject, command, send)
+    conversation = _conversation(subject, command, send.conversation_id)
     recipient = _recipient(send, served)
     if send.fallback_channels or served.channel in send.overrides:
         raise Refusal("unsupported", "this version knows neither fallback_channels nor overrides; leave them out")
@@ -111,8 +148,12 @@ def _task(delivery: Delivery, subject: subjects.CommandSubject, served: Served, 
     )
 
 
-def _conversation(subject: subjects.CommandSubject, command: Command, send: MessageSend) -> str | None:
-    named = {name for name in (subject.conversation, command.subject, send.conversation_id) if name is not None}
+def _can(served: Served, data: CommandData) -> bool:
+    return isinstance(served.gateway, Actor) and isinstance(data, served.gateway.acts)
+
+
+def _conversation(subject: subjects.CommandSubject, command: Command, given: str | None) -> str | None:
+    named = {name for name in (subject.conversation, command.subject, given) if name is not None}
     if len(named) > 1:
         raise Refusal("wrong_conversation", "subject, envelope and conversation_id name different conversations")
     conversation = named.pop() if named else None

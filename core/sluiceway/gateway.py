@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeAlias
 from msgspec import Struct
 from typing_extensions import TypeVar
 
-from sluiceway_contracts import Error, MessageRef, Price, Referral
+from sluiceway_contracts import CommandData, Error, MessageMarkSeen, MessageReact, MessageRef, Price, Referral
 from sluiceway_contracts.parts import AnyPart, Choices
 
 from . import errors as e
@@ -328,6 +328,15 @@ class Outbound(Struct, Generic[A], frozen=True, kw_only=True):
     media: Mapping[str, str] = {}
 
 
+class Action(Struct, Generic[A], frozen=True, kw_only=True):
+    """What is to be done to a message that the provider calls `target`; `recipient` is an address URI."""
+
+    account: A
+    recipient: str
+    target: str
+    command: MessageReact | MessageMarkSeen
+
+
 class Sent(Struct, frozen=True, kw_only=True):
     """The provider took it. `external_id` is what its receipts will call it."""
 
@@ -431,6 +440,17 @@ class Webhook(ABC):
     def answer_headers(self, request: Request) -> Mapping[str, str]:
         """Headers, in lower case, of every answer to this request, core's own refusals too: what a browser needs."""
         return {}
+
+
+class Actor(ABC):
+    """The provider takes reactions, or lets customers know that their messages were seen."""
+
+    acts: ClassVar[tuple[type[CommandData], ...]]
+    """The commands that it can carry out."""
+
+    @abstractmethod
+    def act(self, action: Action[Any]) -> Flow[None]:
+        """Carry it out, so that twice is the same as once. Raises a `SendError`."""
 
 
 class Sender(ABC):

@@ -20,6 +20,7 @@ from .bus.store import Bucket
 from .bus.streams import Layout, StreamsError, ensure
 from .caps import Caps, Quota, Quotas
 from .config import Core
+from .errands import Errands
 from .errors import ConfigError, SluicewayError, Unavailable
 from .facts import Facts
 from .failures import Failures
@@ -195,6 +196,7 @@ class Service:
                 schedule=Schedule(link, prefix),
                 latest=placement.latest,
                 caps=Caps(served, limits, quotas, ledger),
+                errands=Errands(served, placement.continuity, self._identity, ledger, stream, self._client),
             )
             self._begin(sender.run())
 

@@ -40,13 +40,23 @@ class Targets:
         theirs = not isinstance(fact, Seen) and not (fact.echo and isinstance(fact, Edited | Deleted))
         return Target(self._theirs(served, fact.target) if theirs else MessageRef(external_id=fact.target))
 
+    async def known(self, served: Served, ref: MessageRef) -> MessageRef:
+        """With both ids, as far as they are known. Raises `Unavailable`."""
+        if ref.external_id is None and ref.id is not None:
+            entry = await self._ledger.get(served.tenant, ref.id)
+            pieces = entry.value.pieces if entry is not None else ()
+            found = (piece.external_id for piece in pieces if piece.external_id)
+            return msgspec.structs.replace(ref, external_id=next(found, None))
+        if ref.external_id is not None and ref.id is None:
+            ours = await self._ours(served, ref.external_id)
+            return ours.ref if ours is not None else self._theirs(served, ref.external_id)
+        return ref
+
     async def answered(self, served: Served, fact: Received) -> tuple[MessageRef | None, tuple[AnyPart, ...]]:
         """What a message answers, with our id; and its parts, whose choices name it. Raises `Unavailable`."""
         ref = fact.reply_to
-        if ref is not None and ref.id is None and ref.external_id is not None:
-            ours = await self._ours(served, ref.external_id)
-            id = ours.ref.id if ours is not None else self._theirs(served, ref.external_id).id
-            ref = msgspec.structs.replace(ref, id=id)
+        if ref is not None and ref.external_id is not None:
+            ref = msgspec.structs.replace(ref, id=(await self.known(served, ref)).id)
         if ref is None or ref.id is None:
             return ref, fact.parts
         return ref, tuple(

@@ -12,10 +12,14 @@ from sluiceway import Request, Response
 from sluiceway.testing.nats import NatsServer
 from sluiceway_contracts import (
     Choices,
+    Command,
+    CommandFailed,
     ConsentChanged,
     Location,
     MessageDeleted,
     MessageEdited,
+    MessageMarkSeen,
+    MessageReact,
     MessageReaction,
     MessageReceived,
     MessageRef,
@@ -29,7 +33,7 @@ from sluiceway_gateways.whatsapp.cloud import Number
 from sluiceway_gateways.whatsapp.cloud_simulator import WhatsAppSimulator
 
 from . import conftest
-from .conftest import Rig, running
+from .conftest import Rig, running, until
 
 WHATSAPP = """
 [nats]
@@ -237,3 +241,92 @@ async def test_in_a_delivery_too_large_for_nats_one_bad_message_still_spoils_onl
     ((_, parked),) = await phone.rig.stream("DEAD")
     assert b"wamid.bad" in parked
     assert len(parked) < 1000
+
+
+class TestErrands:
+    async def do(self, phone: Phone, data: MessageReact | MessageMarkSeen, subject: str | None) -> None:
+        command = Command(tenant="acme", channel="whatsapp", account="uk-wa", subject=subject, data=data)
+        rig = phone.rig
+        await rig.link.publish(command.nats_subject(rig.core.nats.prefix), command.encode(), command.headers())
+
+    async def asked(self, phone: Phone, count: int) -> list[dict[str, Any]]:
+        """What Meta was asked, without messages."""
+
+        def bodies() -> list[dict[str, Any]]:
+            found = [request.json(dict[str, Any]) for request in phone.rig.provider.requests]
+            return [body for body in found if body.get("type") != "text"]
+
+        await until(lambda: len(bodies()) >= count, f"{count} requests")
+        return bodies()
+
+    async def failure(self, phone: Phone) -> str:
+        (event,) = await phone.rig.until_event("command.failed")
+        assert isinstance(event.data, CommandFailed)
+        return event.data.error.code
+
+    async def test_we_react_to_what_the_customer_wrote_and_it_is_told(self, phone: Phone) -> None:
+        (theirs,) = await phone.write("Thanks!")
+        (event,) = await phone.rig.events("message.received")
+        assert isinstance(event.data, MessageReceived)
+        target = MessageRef(external_id=theirs)
+        await self.do(phone, MessageReact(target=target, emoji="👋"), event.subject)
+        (told,) = await phone.rig.until_event("message.reaction")
+        assert isinstance(told.data, MessageReaction)
+        assert told.data.target == MessageRef(id=event.data.message.id, external_id=theirs)
+        assert (told.data.by.role, told.data.action, told.subject) == ("agent", "added", event.subject)
+        (body,) = await self.asked(phone, 1)
+        assert body["reaction"] == {"message_id": theirs, "emoji": "👋"}
+
+    async def test_to_what_we_sent_by_its_own_id_or_the_providers(self, phone: Phone) -> None:
+        await phone.rig.send("On its way.", account="uk-wa", to=(f"whatsapp:{CUSTOMER}",))
+        (sent,) = await phone.rig.until_event("message.sent")
+        assert isinstance(sent.data, MessageSent)
+        ref = MessageRef(id=sent.data.message.id, external_id=sent.data.message.external_ids[0])
+        for target in (MessageRef(id=ref.id), MessageRef(external_id=ref.external_id), ref):
+            await self.do(phone, MessageReact(target=target, emoji="👍", action="remove"), sent.subject)
+        told = await phone.rig.until_event("message.reaction", 3)
+        assert [event.data.target for event in told if isinstance(event.data, MessageReaction)] == [ref] * 3
+
+    async def test_what_the_customer_wrote_is_marked_as_read(self, phone: Phone) -> None:
+        (theirs,) = await phone.write("Thanks!")
+        (event,) = await phone.rig.events("message.received")
+        await self.do(phone, MessageMarkSeen(target=MessageRef(external_id=theirs)), event.subject)
+        (body,) = await self.asked(phone, 1)
+        assert (body["status"], body["message_id"]) == ("read", theirs)
+
+    @pytest.mark.parametrize(
+        ("target", "subject", "code"),
+        [
+            (MessageRef(external_id="x"), None, "invalid"),
+            (MessageRef(external_id="x"), "01890000-0000-7000-8000-000000000000", "unknown_conversation"),
+            (MessageRef(id="01890000-0000-7000-8000-000000000000"), "theirs", "unknown_message"),
+            (MessageRef(), "theirs", "unknown_message"),
+        ],
+    )
+    async def test_what_can_not_be_done_is_told(
+        self, phone: Phone, target: MessageRef, subject: str | None, code: str
+    ) -> None:
+        await phone.write("Thanks!")
+        (event,) = await phone.rig.events("message.received")
+        subject = event.subject if subject == "theirs" else subject
+        await self.do(phone, MessageReact(target=target, emoji="👍"), subject)
+        assert await self.failure(phone) == code
+
+    async def test_a_conversation_on_another_account_is_refused(self, phone: Phone) -> None:
+        value = {"messages": [a_message("wamid.2", text={"body": "To the second"})]}
+        assert (await phone.deliver(value, account="de-wa")).status == 200
+        (event,) = await phone.rig.events("message.received")
+        await self.do(phone, MessageReact(target=MessageRef(external_id="wamid.2"), emoji="👍"), event.subject)
+        assert await self.failure(phone) == "wrong_account"
+
+    @pytest.mark.parametrize(("customer", "code"), [("1555131047", "window_closed"), ("1555131016", "throttled")])
+    async def test_what_meta_refuses_is_told(
+        self, phone: Phone, monkeypatch: pytest.MonkeyPatch, customer: str, code: str
+    ) -> None:
+        monkeypatch.setattr("sluiceway.errands.RETRIES_S", (0.01,))
+        message = a_message("wamid.1", text={"body": "Hello"}) | {"from": customer}
+        assert (await phone.deliver({"messages": [message]})).status == 200
+        (event,) = await phone.rig.events("message.received")
+        await self.do(phone, MessageReact(target=MessageRef(external_id="wamid.1"), emoji="👍"), event.subject)
+        assert await self.failure(phone) == code
+        assert len(await self.asked(phone, 1)) == (2 if code == "throttled" else 1)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluiceway import (
+    Action,
     Ambiguous,
     CredentialsRefused,
     OptedOut,
@@ -32,6 +33,8 @@ from sluiceway_contracts import (
     ContactCard,
     Location,
     Media,
+    MessageMarkSeen,
+    MessageReact,
     MessageRef,
     Notice,
     Option,
@@ -313,6 +316,40 @@ def test_whatever_core_renders_meta_has_a_form_for(parts: list[AnyPart]) -> None
         return
     for piece in pieces:
         asked(*piece)
+
+
+def done(command: MessageReact | MessageMarkSeen, answer: Response, recipient: str = CUSTOMER) -> dict[str, Any]:
+    action = Action(account=NUMBER, recipient=recipient, target="wamid.THEIRS==", command=command)
+    _, (request,) = play(GATEWAY.act(action), answer)
+    body: dict[str, Any] = json.loads(request.body)
+    return body
+
+
+class TestActions:
+    TARGET = MessageRef(external_id="wamid.THEIRS==")
+
+    @pytest.mark.parametrize(("action", "emoji"), [("add", "👍"), ("remove", "")])
+    def test_a_reaction_and_its_end(self, action: str, emoji: str) -> None:
+        body = done(MessageReact(target=self.TARGET, emoji="👍", action=action), TAKEN)
+        assert body == {
+            "messaging_product": "whatsapp",
+            "recipient_type": "individual",
+            "to": "447700900456",
+            "type": "reaction",
+            "reaction": {"message_id": "wamid.THEIRS==", "emoji": emoji},
+        }
+
+    def test_marking_as_read(self) -> None:
+        assert done(MessageMarkSeen(target=self.TARGET), Response.of_json({"success": True})) == {
+            "messaging_product": "whatsapp",
+            "status": "read",
+            "message_id": "wamid.THEIRS==",
+        }
+
+    def test_a_refusal_is_the_tables(self) -> None:
+        refused = Response.of_json({"error": {"code": 131047}}, 400)
+        with pytest.raises(WindowClosed):
+            done(MessageReact(target=self.TARGET, emoji="👍"), refused)
 
 
 class TestAnswers:

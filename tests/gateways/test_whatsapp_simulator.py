@@ -166,3 +166,8 @@ class TestAnswers:
     def test_other_messages_than_texts_are_taken(self, simulator: WhatsAppSimulator) -> None:
         body = b'{"messaging_product": "whatsapp", "to": "447700900456", "type": "image", "image": {"id": "1"}}'
         assert simulator.answer(request(CUSTOMER, body=body)).response.status == 200
+
+    def test_marking_as_read_is_taken(self, simulator: WhatsAppSimulator) -> None:
+        body = b'{"messaging_product": "whatsapp", "status": "read", "message_id": "wamid.1"}'
+        answer = simulator.answer(request(CUSTOMER, body=body))
+        assert (answer.response.body, answer.later) == (b'{"success":true}', ())

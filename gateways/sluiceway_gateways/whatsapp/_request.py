@@ -10,8 +10,17 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from sluiceway import Outbound, Rejected
-from sluiceway_contracts import AnyPart, Choices, ContactCard, Location, Media, Template, TemplateValue
+from sluiceway import Action, Outbound, Rejected
+from sluiceway_contracts import (
+    AnyPart,
+    Choices,
+    ContactCard,
+    Location,
+    Media,
+    MessageReact,
+    Template,
+    TemplateValue,
+)
 
 Json = dict[str, Any]
 
@@ -21,16 +30,29 @@ KINDS = {"voice": "audio", "file": "document"}
 
 def body(message: Outbound[Any], list_label: str) -> Json:
     """The whole message. Raises `Rejected` for what the Cloud API has no form for."""
-    scheme, _, recipient = message.recipient.partition(":")
-    if scheme != "whatsapp":
-        raise Rejected("the recipient is not on WhatsApp: it goes to whatsapp: addresses")
-    whom = {"to": recipient} if recipient.isdecimal() else {"recipient": recipient}
-    head: Json = {"messaging_product": "whatsapp", "recipient_type": "individual", **whom}
+    head = _head(message.recipient)
     answers = message.reply_to.external_id if message.reply_to and message.piece == 1 else None
     context = {"context": {"message_id": answers}} if answers else {}
     if len(message.parts) != 1:
         raise Rejected("a WhatsApp message has exactly one part")
     return head | context | _content(message.parts[0], message.media, list_label)
+
+
+def act(action: Action[Any]) -> Json:
+    """A reaction, or that what the customer wrote was seen."""
+    match action.command:
+        case MessageReact(emoji=emoji, action=word):
+            reaction = {"message_id": action.target, "emoji": "" if word == "remove" else emoji}
+            return {**_head(action.recipient), "type": "reaction", "reaction": reaction}
+    return {"messaging_product": "whatsapp", "status": "read", "message_id": action.target}
+
+
+def _head(address: str) -> Json:
+    scheme, _, recipient = address.partition(":")
+    if scheme != "whatsapp":
+        raise Rejected("the recipient is not on WhatsApp: it goes to whatsapp: addresses")
+    whom = {"to": recipient} if recipient.isdecimal() else {"recipient": recipient}
+    return {"messaging_product": "whatsapp", "recipient_type": "individual", **whom}
 
 
 def _content(part: AnyPart, media: Mapping[str, str], list_label: str) -> Json:

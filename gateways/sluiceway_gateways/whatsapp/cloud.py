@@ -9,6 +9,8 @@ from msgspec import Meta, Struct
 
 from sluiceway import (
     Account,
+    Action,
+    Actor,
     Ambiguous,
     Capabilities,
     Chars,
@@ -24,6 +26,7 @@ from sluiceway import (
     Sent,
     Webhook,
 )
+from sluiceway_contracts import MessageMarkSeen, MessageReact
 
 from .. import _meta
 from .._meta import App
@@ -59,7 +62,7 @@ class Number(Account, frozen=True, kw_only=True):
     list_label: Annotated[str, Meta(min_length=1, max_length=20)] = "☰"
 
 
-class WhatsAppCloud(Gateway[App, Number], Webhook, Sender):
+class WhatsAppCloud(Gateway[App, Number], Webhook, Sender, Actor):
     """WhatsApp Business Platform, Cloud API."""
 
     channel = "whatsapp"
@@ -77,6 +80,7 @@ class WhatsAppCloud(Gateway[App, Number], Webhook, Sender):
         rate=RATE,
         recipient_rate=RECIPIENT_RATE,
     )
+    acts = (MessageReact, MessageMarkSeen)
     errors = ERRORS
     max_body_bytes = _meta.MAX_DELIVERY_BYTES
 
@@ -97,9 +101,7 @@ class WhatsAppCloud(Gateway[App, Number], Webhook, Sender):
 
     def send(self, message: Outbound[Number]) -> Flow[Sent]:
         """https://developers.facebook.com/documentation/business-messaging/whatsapp/reference/whatsapp-business-phone-number/message-api"""
-        account = message.account
-        body = msgspec.json.encode(_request.body(message, account.list_label))
-        response = yield _meta.post(self.settings, f"{account.phone_number_id}/messages", body)
+        response = yield self._post(message.account, _request.body(message, message.account.list_label))
         if not 200 <= response.status < 300:
             raise _meta.refusal(self, response)
         try:
@@ -107,6 +109,15 @@ class WhatsAppCloud(Gateway[App, Number], Webhook, Sender):
         except (Malformed, IndexError) as error:
             raise Ambiguous("Meta took the message, but its answer can't be read") from error
         return Sent(external_id=taken.id)
+
+    def act(self, action: Action[Number]) -> Flow[None]:
+        """https://developers.facebook.com/documentation/business-messaging/whatsapp/messages/reaction-messages"""
+        response = yield self._post(action.account, _request.act(action))
+        if not 200 <= response.status < 300:
+            raise _meta.refusal(self, response)
+
+    def _post(self, account: Number, body: _request.Json) -> Request:
+        return _meta.post(self.settings, f"{account.phone_number_id}/messages", msgspec.json.encode(body))
 
 
 class _Message(Struct, frozen=True):

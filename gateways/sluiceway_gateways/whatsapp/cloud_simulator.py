@@ -34,6 +34,7 @@ TYPES = frozenset(
         "contacts",
         "interactive",
         "template",
+        "reaction",
     }
 )
 DELAYS_S = {"sent": 0.2, "delivered": 0.5, "read": 0.8, "failed": 0.3}
@@ -101,9 +102,9 @@ class WhatsAppSimulator(Simulator[App, Number]):
             message = request.json(dict[str, Any])
         except Malformed:
             return _refuse(100)
+        if message.get("status") == "read" and message.get("message_id"):
+            return Answer(Response.of_json({"success": True}))
         recipient = str(message.get("to") or message.get("recipient") or "")
-        if recipient.startswith(SILENT):
-            return Answer(Response(status=500))
         objection = _objection(message, recipient)
         return _refuse(objection) if objection is not None else self._take(path[1], recipient)
 
@@ -118,6 +119,8 @@ class WhatsAppSimulator(Simulator[App, Number]):
         return {**context, "type": "text", "text": {"body": text}}
 
     def _take(self, number: str, recipient: str) -> Answer:
+        if recipient.startswith(SILENT):
+            return Answer(Response(status=500))
         id = _wamid()
         digits = recipient.removeprefix("+")
         whom = {"input": recipient, **({"wa_id": digits} if digits.isdecimal() else {"user_id": recipient})}
