@@ -35,7 +35,8 @@ VERSION = "v23.0"
 # A delivery has up to 3 MB: https://developers.facebook.com/docs/whatsapp/cloud-api/guides/set-up-webhooks
 MAX_DELIVERY_BYTES = 3 << 20
 MAX_CHALLENGE = 200
-LATEST_S = 253_402_300_799
+# The end of the year 9998: what follows from a time must be one too
+LATEST_S = 253_370_764_799
 
 
 class App(Settings, frozen=True, kw_only=True):

@@ -1,6 +1,8 @@
 """What Meta's channels share: who may deliver, the hook's validation, how a delivery is walked and a refusal read."""
 
 import datetime
+import textwrap
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -22,10 +24,11 @@ from sluiceway import (
     Unverified,
     WindowClosed,
 )
+from sluiceway import config as configuration
 from sluiceway.testing import deliver
 from sluiceway_gateways import _meta
 from sluiceway_gateways._meta import App
-from sluiceway_gateways.whatsapp.cloud import WhatsAppCloud
+from sluiceway_gateways.whatsapp.cloud import Number, WhatsAppCloud
 
 from .whatsapp import APP, GATEWAY, HOOK, NUMBER, SECRET, TOKEN, VERIFY, post, sample, signature
 
@@ -135,14 +138,14 @@ class TestWalk:
         assert _meta.sole(WhatsAppCloud(APP, HOOK, (NUMBER,))) == NUMBER.phone_number_id
 
     @pytest.mark.parametrize(
-        ("given", "year"), [("1767225600", 2026), (1767225600, 2026), ("253402300799", 9999), ("0", 1970)]
+        ("given", "year"), [("1767225600", 2026), (1767225600, 2026), ("253370764799", 9998), ("0", 1970)]
     )
     def test_times_are_read_from_text_and_number(self, given: str | int, year: int) -> None:
         read = _meta.moment(given)
         assert read is not None
         assert (read.year, read.tzinfo) == (year, datetime.UTC)
 
-    @pytest.mark.parametrize("given", ["yesterday", "-1", "1.5", "253402300800", "9" * 30, -1, "١"])
+    @pytest.mark.parametrize("given", ["yesterday", "-1", "1.5", "253370764800", "253402300799", "9" * 30, -1, "١"])
     def test_what_is_no_time_is_refused(self, given: str | int) -> None:
         with pytest.raises(Malformed):
             _meta.moment(given)
@@ -210,6 +213,18 @@ class TestRefusal:
     )
     def test_it_says_what_meta_says(self, error: dict[str, Any], text: str) -> None:
         assert str(refused(400, error)) == text
+
+
+def test_the_example_of_the_documentation_is_a_configuration(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs/channels/whatsapp.md").read_text(encoding="utf-8")
+    table = text[text.index("       [connections.meta]") : text.index("7. In the app")]
+    file = tmp_path / "sluiceway.toml"
+    file.write_text(textwrap.dedent(table))
+    secrets = dict.fromkeys(("META_APP_SECRET", "META_VERIFY_TOKEN", "META_TOKEN"), "x")
+    config = configuration.load(str(file), secrets)
+    account = config.accounts(config.connections())["uk-whatsapp"]
+    assert isinstance(account, Number)
+    assert WhatsAppCloud(APP).identity(account) == "100000000000001"
 
 
 def test_an_app_has_a_version_like_metas() -> None:

@@ -179,6 +179,12 @@ class TestMessages:
         assert elsewhere is not None
         assert elsewhere.kind == "link"
 
+    def test_the_last_time_that_can_be_told_has_a_window_too(self) -> None:
+        body = sample("text").replace(b'"1767225600"', b'"253370764799"')
+        (fact,) = deliver(GATEWAY, post(body)).facts
+        assert isinstance(fact, Received)
+        assert fact.reply_window_ends is not None
+
     def test_without_a_time_nobody_knows_the_window(self) -> None:
         fact = received("time-absent")
         assert (fact.occurred_at, fact.reply_window_ends) == (None, None)
