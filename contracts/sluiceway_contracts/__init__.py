@@ -124,6 +124,7 @@ from .parts import (
     Part,
     Rating,
     Template,
+    TemplateValue,
     Text,
     Unknown,
 )
@@ -256,6 +257,7 @@ __all__ = [
     "Rating",
     "Referral",
     "Template",
+    "TemplateValue",
     "Text",
     "TypingChanged",
     "TypingSet",

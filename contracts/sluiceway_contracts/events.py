@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from .messages import Message, MessageRef, Party
+from .messages import Extensions, Message, MessageRef, Party
 from .parts import AnyPart
 from .values import AddressUri, Base, ByteCount, Channel, Currency, Decimal, Id, MediaRef, Milliseconds, Time, Timed
 
@@ -90,8 +90,9 @@ class MessageStatus(EventData, Timed, frozen=True, kw_only=True):
     """What became of a message of ours.
 
     `status` is what the provider has just told of one piece, `overall` the lowest of all pieces; any failed piece makes
-    it failed, and `pieces` tells what arrived. `segments` are those that the provider bills. An `attempt` that is
-    superseded was given up for the next one, on another channel: should it arrive after all, nothing tells it.
+    it failed, and `pieces` tells what arrived. `segments` are those that the provider bills, `ext` is what else it
+    tells of the piece. An `attempt` that is superseded was given up for the next one, on another channel: should it
+    arrive after all, nothing tells it.
     """
 
     type: ClassVar[str] = "sluiceway.message.status"
@@ -103,6 +104,7 @@ class MessageStatus(EventData, Timed, frozen=True, kw_only=True):
     occurred_at: Time | None = None
     price: Price | None = None
     segments: int | None = None
+    ext: Extensions = {}
 
 
 class MessageMedia(EventData, frozen=True, kw_only=True):

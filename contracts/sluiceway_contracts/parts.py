@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from .values import AddressUri, Base, ByteCount, Id, Language, MediaRef, Milliseconds
+from .values import AddressUri, Base, ByteCount, Currency, Decimal, Id, Language, MediaRef, Milliseconds
 
 PartId = Annotated[str, Meta(description="Unique within its message; filled in with 1, 2, … where left out.")]
 Fallback = Annotated[str, Meta(description="Plain text that says the same, where the part itself can't be shown.")]
@@ -174,17 +174,40 @@ class FormResponse(Part, frozen=True, kw_only=True, tag="form_response"):
         return self.fallback or "\n".join(f"{f.label or f.name}: {f.value}" for f in self.fields)
 
 
+class TemplateValue(Base, frozen=True, kw_only=True):
+    """What is put into one place of a template that plain text in order does not say.
+
+    `place` is header, body or button, then number `index`, from 0. `kind` is text, currency, date_time, image, video,
+    document, payload (of a quick reply) or url (the end of a button's address). `value` is the text, what is shown
+    where currency and time can't be put into the reader's language, or the https address of the file; `name` is the
+    parameter's name, or the file's.
+    """
+
+    value: str
+    kind: str = "text"
+    place: str = "body"
+    index: int = 0
+    name: str | None = None
+    amount: Decimal | None = None
+    currency: Currency | None = None
+
+
 class Template(Part, frozen=True, kw_only=True, tag="template"):
-    """A text that the provider approved beforehand, by name, with its parameters in order."""
+    """A text that the provider approved beforehand, by name.
+
+    `params` are the texts of its body, in order; `values` are all others, after those.
+    """
 
     name: str
     lang: Language
     params: tuple[str, ...] = ()
+    values: tuple[TemplateValue, ...] = ()
     category: str | None = None
     fallback: Fallback = ""
 
     def plain(self) -> str:
-        return self.fallback or f"[{self.name}] {', '.join(self.params)}".rstrip()
+        texts = (*self.params, *(value.value for value in self.values if value.place != "button"))
+        return self.fallback or f"[{self.name}] {', '.join(texts)}".rstrip()
 
 
 class Call(Part, frozen=True, kw_only=True, tag="call"):

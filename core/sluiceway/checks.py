@@ -8,12 +8,25 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from sluiceway_contracts import Command, MessageSend, Undecodable, UnknownCommand, addresses, is_uuid, now, subjects
+from sluiceway_contracts import (
+    Command,
+    CommandData,
+    MessageMarkSeen,
+    MessageReact,
+    MessageSend,
+    Undecodable,
+    UnknownCommand,
+    addresses,
+    is_uuid,
+    now,
+    subjects,
+)
 from sluiceway_contracts.parts import AnyPart
 
 from .accounts import Served
 from .bus.consumer import Delivery
 from .errors import SluicewayError
+from .gateway import Actor
 
 EXPIRES_AFTER = datetime.timedelta(hours=72)
 MAX_COMMAND_BYTES = 1 << 18
@@ -65,6 +78,20 @@ class Task(Struct, frozen=True, kw_only=True):
         return self.send.not_before is not None and self.send.not_before > now()
 
 
+class ActTask(Struct, frozen=True, kw_only=True):
+    """Something to do to a message that is there."""
+
+    delivery: Delivery
+    command: Command
+    act: MessageReact | MessageMarkSeen
+    conversation: str
+
+    @property
+    def lane(self) -> str:
+        """The same as the conversation's messages have."""
+        return self.conversation
+
+
 def decode(delivery: Delivery, subject: subjects.CommandSubject) -> Command:
     """A command that its subject does not contradict. Raises `Refusal`."""
     if len(delivery.data) > MAX_COMMAND_BYTES:
@@ -88,7 +115,7 @@ def decode(delivery: Delivery, subject: subjects.CommandSubject) -> Command:
     return command
 
 
-def read(delivery: Delivery, subject: subjects.CommandSubject, served: Served) -> Task:
+def read(delivery: Delivery, subject: subjects.CommandSubject, served: Served) -> Task | ActTask:
     """The task that a command for this account comes to. Raises `Refusal`."""
     command = decode(delivery, subject)
     try:
@@ -98,12 +125,22 @@ def read(delivery: Delivery, subject: subjects.CommandSubject, served: Served) -
         raise
 
 
-def _task(delivery: Delivery, subject: subjects.CommandSubject, served: Served, command: Command) -> Task:
+def _task(delivery: Delivery, subject: subjects.CommandSubject, served: Served, command: Command) -> Task | ActTask:
+    if isinstance(command.data, MessageReact | MessageMarkSeen) and _can(served, command.data):
+        conversation = conversation_of(subject, command, None)
+        if conversation is None:
+            raise Refusal("invalid", "say which conversation the message is in, as the command's subject")
+        return ActTask(delivery=delivery, command=command, act=command.data, conversation=conversation)
     if not isinstance(command.data, MessageSend):
         raise Refusal("unsupported", f"the channel {served.channel} can't do {command.type}")
-    send = command.data
+    return _message(delivery, subject, served, command, command.data)
+
+
+def _message(
+    delivery: Delivery, subject: subjects.CommandSubject, served: Served, command: Command, send: MessageSend
+) -> Task:
     check(send)
-    conversation = conversation_of(subject, command, send)
+    conversation = conversation_of(subject, command, send.conversation_id)
     recipient = _recipient(send, served)
     if send.fallback_channels or served.channel in send.overrides:
         raise Refusal("unsupported", "fallback_channels and overrides are the dispatcher's: publish it to any.any")
@@ -149,9 +186,13 @@ def _agree(subject: subjects.CommandSubject, command: Command) -> bool:
     return all(said is None or there in (said, subjects.ANY) for there, said in pairs)
 
 
-def conversation_of(subject: subjects.CommandSubject, command: Command, send: MessageSend) -> str | None:
-    """The conversation that subject, envelope and data agree on. Raises `Refusal`."""
-    named = {name for name in (subject.conversation, command.subject, send.conversation_id) if name is not None}
+def _can(served: Served, data: CommandData) -> bool:
+    return isinstance(served.gateway, Actor) and isinstance(data, served.gateway.acts)
+
+
+def conversation_of(subject: subjects.CommandSubject, command: Command, given: str | None) -> str | None:
+    """The conversation that subject, envelope and data (`given`) agree on. Raises `Refusal`."""
+    named = {name for name in (subject.conversation, command.subject, given) if name is not None}
     if len(named) > 1:
         raise Refusal("wrong_conversation", "subject, envelope and conversation_id name different conversations")
     conversation = named.pop() if named else None

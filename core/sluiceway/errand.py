@@ -86,7 +86,7 @@ def read(command: Command, delivery: Delivery, prefix: str) -> Errand:
     assert isinstance(send, MessageSend)  # noqa: S101  # the dispatcher hands over no other
     check(send)
     subject = subjects.parse_command(delivery.subject, prefix=prefix)
-    conversation = conversation_of(subject, command, send)
+    conversation = conversation_of(subject, command, send.conversation_id)
     address = _address(send)
     if conversation is None and address is None:
         raise Refusal("no_recipient", "give conversation_id, or one address in to")

@@ -8,7 +8,22 @@ from __future__ import annotations
 import msgspec
 import structlog
 
-from sluiceway_contracts import ConsentChanged, Error, Event, Message, MessageReceived, Party, addresses
+from sluiceway_contracts import (
+    STATUS_ORDER,
+    ConsentChanged,
+    Error,
+    Event,
+    Message,
+    MessageDeleted,
+    MessageEdited,
+    MessageReaction,
+    MessageReceived,
+    MessageSeen,
+    MessageSent,
+    Party,
+    Piece,
+    addresses,
+)
 from sluiceway_contracts.events import EventData
 from sluiceway_contracts.parts import complete, plain
 from sluiceway_contracts.values import now
@@ -17,9 +32,9 @@ from . import metrics
 from .accounts import Accounts, Served
 from .continuity import FRESH, Place
 from .errors import Malformed, SluicewayError, Unavailable
-from .gateway import AnyFact, Consent, Receipt, Received, Unreadable
+from .gateway import AnyFact, Consent, Deleted, Edited, Reaction, Receipt, Received, Seen, Unreadable
 from .identity import Identity
-from .ledger import Ledger
+from .ledger import Ledger, MessageRecord
 from .locks import Locks
 from .parking import Parcel, Parking
 from .placement import Placement
@@ -27,9 +42,14 @@ from .record import Record
 from .redact import redact
 from .reports import status_event
 from .stream import EventStream
+from .targets import Target, Targets
 from .wire import JSON
 
 log = structlog.get_logger(__name__)
+
+MAX_PARKED_BYTES = 1 << 19
+"""A delivery that is larger is not kept whole for one bad entry."""
+AnyRemark = Reaction | Edited | Deleted | Seen
 
 
 class Facts:
@@ -48,6 +68,7 @@ class Facts:
         self._identity = identity
         self._placement = placement
         self._ledger = ledger
+        self._targets = Targets(identity, ledger)
         self._stream = stream
         self._parking = parking
         self._locks = Locks()
@@ -61,8 +82,12 @@ class Facts:
             return
         try:
             match fact:
+                case Received(echo=True):
+                    await self._echo(served, record, fact)
                 case Received():
                     await self._received(served, record, fact)
+                case Reaction() | Edited() | Deleted() | Seen():
+                    await self._remark(served, fact)
                 case Receipt():
                     await self._receipt(served, fact)
                 case Consent():
@@ -82,6 +107,8 @@ class Facts:
 
     def _parcel(self, record: Record, fact: AnyFact | None) -> Parcel:
         request = record.request
+        if fact is not None and request is not None and len(request.body) > MAX_PARKED_BYTES:
+            request = None  # only what can't be used: the whole would not fit into a message of NATS
         raw, content_type = (request.body, request.content_type) if request is not None else (b"", "")
         if isinstance(fact, Unreadable):
             raw = fact.raw
@@ -104,17 +131,11 @@ class Facts:
                 return
             place = await self._placement.of(served, fact, address)
             id = self._identity.id(served.tenant, served.channel, served.name, "received", fact.key)
-            author = Party(
-                role="customer",
-                address=address,
-                contact_id=None if place.guest else place.contact,
-                name=fact.name,
-                assurance=fact.assurance,
-            )
-            parts = complete(fact.parts)
+            reply_to, parts = await self._targets.answered(served, fact)
+            parts = complete(parts)
             message = Message(
                 id=id,
-                author=author,
+                author=_customer(fact, address, place),
                 to=(Party(role="system", address=served.account.address),),
                 parts=parts,
                 text=plain(parts),
@@ -122,8 +143,9 @@ class Facts:
                 occurred_at=fact.occurred_at,
                 received_at=record.arrived_at,
                 lang=fact.lang,
-                reply_to=fact.reply_to,
+                reply_to=reply_to,
                 referral=fact.referral,
+                reply_window_ends=fact.reply_window_ends,
                 redactions=redactions or record.redactions.get(fact.key, ()),
                 ext={served.channel: fact.ext} if fact.ext else {},
             )
@@ -131,6 +153,70 @@ class Facts:
             ack = await self._stream.publish(_event(served, id, place, data, actor="customer"))
         what = "message.duplicate" if ack.duplicate else "message.received"
         log.debug(what, account=served.name, message=id, conversation=place.conversation, sequence=ack.seq)
+
+    async def _echo(self, served: Served, record: Record, fact: Received) -> None:
+        """Tell what one of us wrote in the channel's own app, unless it was sent through us."""
+        fact, redactions = redact(fact)
+        address = addresses.normalise(fact.sender)
+        id = self._identity.id(served.tenant, served.channel, served.name, "echo", fact.key)
+        external_id = fact.external_ids[0] if fact.external_ids else fact.key
+        async with self._locks.of((served.tenant, address)):
+            known = await self._ledger.named(served.tenant, served.name, external_id)
+            if known is not None and known.message_id != id:
+                return
+            place = await self._placement.of(served, fact, address)
+            sent = MessageRecord(
+                state="done",
+                command_id="",
+                channel=served.channel,
+                account=served.name,
+                contact=place.contact,
+                conversation=place.conversation,
+                pieces=(Piece(index=1, of=1, status="sent", recipient=address, external_id=external_id),),
+            )
+            waiting = await self._ledger.adopt(served.tenant, external_id, id, sent)
+            if waiting is None:
+                return
+            reply_to, parts = await self._targets.answered(served, fact)
+            parts = complete(parts)
+            message = Message(
+                id=id,
+                author=Party(role="agent"),
+                sender=Party(role="system", address=served.account.address),
+                to=(Party(role="customer", address=address, contact_id=place.contact, name=fact.name),),
+                parts=parts,
+                text=plain(parts),
+                external_ids=fact.external_ids,
+                occurred_at=fact.occurred_at,
+                received_at=record.arrived_at,
+                reply_to=reply_to,
+                redactions=redactions or record.redactions.get(fact.key, ()),
+                ext={served.channel: fact.ext} if fact.ext else {},
+            )
+            event_id = self._identity.id(served.tenant, MessageSent.type, served.name, id)
+            await self._stream.publish(_event(served, event_id, place, MessageSent(message=message), actor="agent"))
+        for receipt in sorted(waiting, key=lambda receipt: STATUS_ORDER.get(receipt.status, len(STATUS_ORDER))):
+            applied = await self._ledger.raise_status(served.tenant, id, 1, receipt)
+            if applied.news:
+                event = status_event(served.tenant, id, applied.record, applied.piece, receipt, self._identity)
+                await self._stream.publish(event)
+
+    async def _remark(self, served: Served, fact: AnyRemark) -> None:
+        """Tell what was said of a message; where that is one of ours, no conversation is opened for it."""
+        if isinstance(fact, Edited):
+            fact, _ = redact(fact)
+        address = addresses.normalise(fact.sender)
+        async with self._locks.of((served.tenant, address)):
+            target = await self._targets.of(served, fact)
+            place = None
+            if target.conversation is not None:
+                place = await self._placement.of_sent(served.tenant, target.conversation)
+            if place is None:
+                place = await self._placement.of(served, fact, address)
+            by = Party(role="agent") if fact.echo else _customer(fact, address, place)
+            data = _told(fact, target, by)
+            id = self._identity.id(served.tenant, served.channel, served.name, data.type, fact.key)
+            await self._stream.publish(_event(served, id, place, data, actor=by.role))
 
     async def _receipt(self, served: Served, fact: Receipt) -> None:
         async with self._locks.of((served.tenant, fact.external_id)):
@@ -176,6 +262,29 @@ def explained(connection: str, error: Exception) -> Error:
     why = str(error) if isinstance(error, SluicewayError) else f"{type(error).__name__} in the gateway"
     log.error("delivery.unreadable", connection=connection, why=why, exc_info=None if known else error)
     return Error(code="unreadable" if known else "gateway_error", message=why)
+
+
+def _customer(fact: Received | AnyRemark, address: str, place: Place) -> Party:
+    return Party(
+        role="customer",
+        address=address,
+        contact_id=None if place.guest else place.contact,
+        name=fact.name,
+        assurance=fact.assurance,
+    )
+
+
+def _told(fact: AnyRemark, target: Target, by: Party) -> EventData:
+    at = fact.occurred_at
+    match fact:
+        case Reaction():
+            return MessageReaction(target=target.ref, by=by, action=fact.action, emoji=fact.emoji, occurred_at=at)
+        case Edited():
+            return MessageEdited(target=target.ref, by=by, parts=complete(fact.parts), occurred_at=at)
+        case Deleted():
+            return MessageDeleted(target=target.ref, by=by, occurred_at=at)
+        case Seen():
+            return MessageSeen(target=target.ref, by=by, occurred_at=at)
 
 
 def _event(served: Served, id: str, place: Place, data: EventData, actor: str) -> Event:

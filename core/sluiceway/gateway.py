@@ -16,8 +16,8 @@ from typing import Any, ClassVar, Generic, Literal, TypeAlias
 from msgspec import Struct
 from typing_extensions import TypeVar
 
-from sluiceway_contracts import Error, MessageRef, Price, Referral
-from sluiceway_contracts.parts import AnyPart
+from sluiceway_contracts import CommandData, Error, MessageMarkSeen, MessageReact, MessageRef, Price, Referral
+from sluiceway_contracts.parts import AnyPart, Choices
 
 from . import errors as e
 from .units import Unit
@@ -83,10 +83,14 @@ class Outcome(enum.StrEnum):
 
 
 class Fault(Struct, frozen=True):
-    """A row of a provider's error table: what the code means for a message, and in words."""
+    """A row of a provider's error table: what the code means for a message, and in words.
+
+    `purpose` is what somebody who opted out wants no more of, a word of `Consent`.
+    """
 
     outcome: Outcome
     text: str
+    purpose: str = "all"
 
 
 class Rate(Struct, frozen=True):
@@ -110,17 +114,62 @@ class Retries(enum.StrEnum):
     BRIEF = "brief"
 
 
+class Menus(Struct, frozen=True, kw_only=True):
+    """The choices that a channel can show: how many options, and the lengths of what is written, in characters.
+
+    `buttons` and `rows` are how many of each a message may have, 0 where it can't. `option_id` limits an option's id.
+    """
+
+    prompt: int
+    option_id: int = 256
+    buttons: int = 0
+    button_title: int = 0
+    rows: int = 0
+    row_title: int = 0
+    row_description: int = 0
+
+    def form(self, choices: Choices, prompt: str) -> Literal["buttons", "list"] | None:
+        """How they can be shown with this prompt; None where only as text."""
+        options = choices.options
+        told = len({option.id for option in options}) == len({option.title for option in options}) == len(options)
+        plain = not choices.multi and all(
+            option.kind == "reply"
+            and option.title.strip()
+            and option.id
+            and option.id == option.id.strip()
+            and len(option.id) <= self.option_id
+            for option in options
+        )
+        if not (options and told and plain and 0 < len(prompt) <= self.prompt):
+            return None
+        as_buttons = len(options) <= self.buttons and all(
+            len(option.title) <= self.button_title and not option.description for option in options
+        )
+        if as_buttons and choices.style != "list":
+            return "buttons"
+        as_rows = len(options) <= self.rows and all(
+            len(option.title) <= self.row_title and len(option.description or "") <= self.row_description
+            for option in options
+        )
+        return "list" if as_rows else "buttons" if as_buttons else None
+
+
 class Capabilities(Struct, frozen=True, kw_only=True):
     """What the channel takes, and how fast.
 
     `text` limits one message's text, in the provider's own unit; longer ones are cut. `media` maps media types (RFC
-    6838; `image/*` covers a family) to the largest size in bytes, `media_count` is how many a message may have. `rate`
-    holds for an account, `recipient_rate` for one of its recipients.
+    6838; `image/*` covers a family) to the largest size in bytes, `media_count` is how many a message may have.
+    `captions` says, by kind of media, how long a text may go with it, where each has its own; without it, text and
+    media share a message. `shows` are the types of further parts that are sent as they are, each in a message of its
+    own; `menus` the choices. `rate` holds for an account, `recipient_rate` for one of its recipients.
     """
 
     text: Unit
     media: Mapping[str, int] = {}
     media_count: int = 0
+    captions: Mapping[str, Unit] | None = None
+    shows: tuple[str, ...] = ()
+    menus: Menus | None = None
     rate: Rate | None = None
     recipient_rate: Rate | None = None
     retries: Retries = Retries.LONG
@@ -152,6 +201,11 @@ class Received(Fact, frozen=True, kw_only=True, tag="received"):
     proved it, asserted where anybody could have written it. `also` are further addresses of the sender that the same
     proof covers: they belong to one person from now on. `asserted` are addresses that the sender gave as theirs,
     unproven: they never join two people. `reply_tokens` may admit the message to the conversation that it answers.
+    After `reply_window_ends` the provider refuses free text.
+
+    `media` has the provider's own ids of media parts, by part id: core fetches by them, and tells nobody. `reply_to`
+    needs the provider's id alone. With `echo` it was not the customer who wrote but one of us, in the channel's own
+    app, and `sender` is the customer who got it: what we sent ourselves, by the first of `external_ids`, is left out.
     """
 
     sender: str
@@ -165,7 +219,52 @@ class Received(Fact, frozen=True, kw_only=True, tag="received"):
     reply_to: MessageRef | None = None
     referral: Referral | None = None
     external_ids: tuple[str, ...] = ()
+    reply_window_ends: datetime.datetime | None = None
+    media: Mapping[str, str] = {}
+    echo: bool = False
     ext: Mapping[str, Any] = {}
+
+
+class Remark(Fact, frozen=True, kw_only=True):
+    """What is said of a message that is there already. `target` is the provider's id of that message.
+
+    Core finds out which one it is: one that was sent through us, else one that the customer wrote, where `target` was
+    the `key` of its `Received`. `sender` is the customer's address; with `echo` it was one of us, in the channel's own
+    app, in the conversation with that customer.
+    """
+
+    sender: str
+    target: str
+    assurance: Assurance = "channel"
+    name: str | None = None
+    echo: bool = False
+
+
+class Reaction(Remark, frozen=True, kw_only=True, tag="reaction"):
+    """An emoji on a message; None where all of that person's are taken back."""
+
+    emoji: str | None
+    action: Literal["added", "removed"] = "added"
+
+
+class Edited(Remark, frozen=True, kw_only=True, tag="edited"):
+    """The message now says this. `media` as in `Received`."""
+
+    parts: tuple[AnyPart, ...]
+    media: Mapping[str, str] = {}
+
+
+class Deleted(Remark, frozen=True, kw_only=True, tag="deleted"):
+    """The message was withdrawn."""
+
+
+class Seen(Remark, frozen=True, kw_only=True, tag="seen"):
+    """The customer saw all of ours up to this message; without `target`, up to `occurred_at`.
+
+    Where the provider tells it of every message, give a `Receipt` with the status read instead.
+    """
+
+    target: str = ""
 
 
 class Receipt(Fact, frozen=True, kw_only=True, tag="receipt"):
@@ -176,6 +275,7 @@ class Receipt(Fact, frozen=True, kw_only=True, tag="receipt"):
     error: Error | None = None
     price: Price | None = None
     segments: int | None = None
+    ext: Mapping[str, Any] = {}
 
 
 class Consent(Fact, frozen=True, kw_only=True, tag="consent"):
@@ -195,7 +295,7 @@ class Unreadable(Fact, frozen=True, kw_only=True, tag="unreadable"):
     why: str
 
 
-AnyFact: TypeAlias = Received | Receipt | Consent | Unreadable
+AnyFact: TypeAlias = Received | Reaction | Edited | Deleted | Seen | Receipt | Consent | Unreadable
 
 
 class Intake(Struct, frozen=True, kw_only=True):
@@ -215,7 +315,8 @@ A = TypeVar("A", bound=Account, default=Account)
 class Outbound(Struct, Generic[A], frozen=True, kw_only=True):
     """One message of the provider's to send: piece `piece` (from 1) of message `message_id`.
 
-    `recipient` is an address URI; `account` is the one to send from.
+    `recipient` is an address URI; `account` is the one to send from. `media` has the provider's ids of media that were
+    uploaded to it before, by part id.
     """
 
     message_id: str
@@ -224,6 +325,16 @@ class Outbound(Struct, Generic[A], frozen=True, kw_only=True):
     parts: tuple[AnyPart, ...]
     piece: int = 1
     reply_to: MessageRef | None = None
+    media: Mapping[str, str] = {}
+
+
+class Action(Struct, Generic[A], frozen=True, kw_only=True):
+    """What is to be done to a message that the provider calls `target`; `recipient` is an address URI."""
+
+    account: A
+    recipient: str
+    target: str
+    command: MessageReact | MessageMarkSeen
 
 
 class Sent(Struct, frozen=True, kw_only=True):
@@ -329,6 +440,17 @@ class Webhook(ABC):
     def answer_headers(self, request: Request) -> Mapping[str, str]:
         """Headers, in lower case, of every answer to this request, core's own refusals too: what a browser needs."""
         return {}
+
+
+class Actor(ABC):
+    """The provider takes reactions, or lets customers know that their messages were seen."""
+
+    acts: ClassVar[tuple[type[CommandData], ...]]
+    """The commands that it can carry out."""
+
+    @abstractmethod
+    def act(self, action: Action[Any]) -> Flow[None]:
+        """Carry it out, so that twice is the same as once. Raises a `SendError`."""
 
 
 class Sender(ABC):

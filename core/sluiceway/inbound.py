@@ -21,7 +21,7 @@ from .budget import Budget
 from .driver import Driver
 from .errors import Ambiguous, Malformed, Throttled, TooLarge, Unavailable, Unreachable, Unverified
 from .facts import Facts, explained
-from .gateway import AnyFact, Consent, Intake, Receipt, Received, Retries, Unreadable, Webhook
+from .gateway import AnyFact, Consent, Intake, Receipt, Received, Remark, Retries, Unreadable, Webhook
 from .record import Record
 from .spool import Spool
 from .throttle import Throttle
@@ -174,7 +174,7 @@ def _sender(accounts: Accounts, connection: str, fact: AnyFact) -> tuple[str, st
         return None
     try:
         match fact:
-            case Received():
+            case Received() | Remark():
                 return served.tenant, addresses.normalise(fact.sender)
             case Consent():
                 return served.tenant, addresses.normalise(fact.address)

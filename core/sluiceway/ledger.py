@@ -6,8 +6,10 @@ it. A receipt may overtake the answer to its own send: it waits under the provid
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -37,6 +39,7 @@ class WaitingReceipt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     price: Price | None = None
     segments: int | None = None
     occurred_at: datetime.datetime | None = None
+    ext: Mapping[str, Any] = {}
 
 
 class ExternalRecord(Struct, frozen=True, omit_defaults=True):
@@ -49,6 +52,13 @@ class ExternalRecord(Struct, frozen=True, omit_defaults=True):
     piece: int = 1
     attempt: int = 1
     waiting: tuple[WaitingReceipt, ...] = ()
+
+
+class Named(NamedTuple):
+    """A message of ours that a provider's id names; the record is absent where a replica is behind."""
+
+    message_id: str
+    record: MessageRecord | None
 
 
 class Applied(NamedTuple):
@@ -150,6 +160,31 @@ class Ledger:
             return ()
         raise Unavailable("the ledger's record of a receipt keeps changing")
 
+    async def named(self, tenant: str, account: str, external_id: str) -> Named | None:
+        """The message that the provider's id names; None where it was not sent through us. Raises `Unavailable`."""
+        found = await self._externals.get(self._external(tenant, account, external_id))
+        if found is None or found.value.message is None:
+            return None
+        entry = await self.get(tenant, found.value.message)
+        return Named(found.value.message, entry.value if entry is not None else None)
+
+    async def adopt(
+        self, tenant: str, external_id: str, message_id: str, record: MessageRecord
+    ) -> tuple[WaitingReceipt, ...] | None:
+        """Enter a message that was sent past us, so that receipts find it; returns those that came before.
+
+        None where it was sent through us. Raises `Unavailable`.
+        """
+        named = await self.named(tenant, record.account, external_id)
+        if named is None or named.message_id == message_id:
+            with contextlib.suppress(Conflict):
+                await self.begin(tenant, message_id, record)
+            waiting = await self.claim(tenant, record.account, external_id, message_id, 1)
+            named = await self.named(tenant, record.account, external_id)  # a sender may have been faster
+            if named is not None and named.message_id == message_id:
+                return waiting
+        return None
+
     async def apply(self, tenant: str, account: str, receipt: Receipt) -> Applied | None:
         """Raise the status of the message that a receipt names; None where the receipt must wait for its message.
 
@@ -214,4 +249,5 @@ def _waiting(receipt: Receipt) -> WaitingReceipt:
         price=receipt.price,
         segments=receipt.segments,
         occurred_at=receipt.occurred_at,
+        ext=receipt.ext,
     )

@@ -14,9 +14,10 @@ from sluiceway_contracts import now, subjects
 
 from . import metrics
 from .accounts import Served
+from .acts import Acts
 from .bus.consumer import Consumer, Delivery
 from .caps import Caps
-from .checks import Aim, Refusal, Task, read
+from .checks import ActTask, Aim, Refusal, Task, read
 from .contacts import Reach
 from .continuity import Continuity, Talk
 from .errors import SluicewayError, TooLarge
@@ -50,6 +51,7 @@ class AccountSender:
         schedule: Schedule,
         latest: Latest,
         caps: Caps,
+        acts: Acts,
     ) -> None:
         self._served = served
         self._consumer = consumer
@@ -62,7 +64,8 @@ class AccountSender:
         self._caps = caps
         self._epoch = 0
         self._in_hand: set[str] = set()
-        self._lanes: Lanes[Task] = Lanes(self._carry_out)
+        self._acts = acts
+        self._lanes: Lanes[Task | ActTask] = Lanes(self._carry_out)
 
     async def run(self) -> None:
         """Serve until cancelled; then what is in flight is finished and the account given up."""
@@ -87,7 +90,7 @@ class AccountSender:
         else:
             self._line_up(task)
 
-    def _line_up(self, task: Task) -> None:
+    def _line_up(self, task: Task | ActTask) -> None:
         """Into its lane, unless it is there already: what is not acknowledged for long comes again."""
         if task.delivery.epoch != self._epoch:
             self._epoch = task.delivery.epoch
@@ -97,7 +100,7 @@ class AccountSender:
             self._in_hand.add(task.command.id)
             self._lanes.put(task.lane, task)
 
-    async def _carry_out(self, task: Task) -> None:
+    async def _carry_out(self, task: Task | ActTask) -> None:
         again = task.delivery.again
         while task.delivery.epoch == self._consumer.epoch:  # else another process has the account, or it comes again
             try:
@@ -106,14 +109,14 @@ class AccountSender:
                 again = True
                 continue
             except Lost:
-                log.info("message.lost", account=self._served.name, message=task.send.message_id)
+                log.info("message.lost", account=self._served.name, command=task.command.id)
                 await asyncio.sleep(LOST_S)  # somebody is still at it: see what comes of it
                 again = True
                 continue
             except (Refusal, Unsendable) as error:
                 await self._refuse_task(task, error.code, str(error))
             except Exception:  # a fault of ours ends this command, and no other
-                log.exception("command.broken", account=self._served.name, message=task.send.message_id)
+                log.exception("command.broken", account=self._served.name, command=task.command.id)
                 broken = "the gateway broke over it; its log says where, and the message's status whether it was sent"
                 await self._refuse_task(task, "internal", broken)
             else:
@@ -122,8 +125,11 @@ class AccountSender:
                 self._in_hand.discard(task.command.id)
             return
 
-    async def _do(self, task: Task, again: bool) -> None:
+    async def _do(self, task: Task | ActTask, again: bool) -> None:
         """`again`: it may have been begun. What was begun is finished, whatever the customer has written since."""
+        if isinstance(task, ActTask):
+            await self._acts.run(task)
+            return
         if task.is_early:
             await surely(self._schedule.put, task.delivery, task.command, task.send.not_before or now())
             return
@@ -150,10 +156,10 @@ class AccountSender:
         await surely(self._refuse_stale, task, aim)
         return aim
 
-    async def _refuse_task(self, task: Task, code: str, why: str) -> None:
+    async def _refuse_task(self, task: Task | ActTask, code: str, why: str) -> None:
         refusal = Refusal(code, why, task.command.id, task.command.type)
-        refused = await self._sending.refuse(task, refusal)
-        if refused is not None and task.send.attempt is not None:
+        refused = await self._sending.refuse(task, refusal) if isinstance(task, Task) else None
+        if refused is not None and isinstance(task, Task) and task.send.attempt is not None:
             await self._failures.tell_attempt(self._served.tenant, task.send.message_id, refused)
             await task.delivery.ack()
         else:

@@ -11,7 +11,7 @@ from .bus.streams import Layout
 from .config import Core
 from .contacts import Reach
 from .continuity import Continuity, Place
-from .gateway import Consent, Received, ReplyToken
+from .gateway import Consent, Received, Remark, ReplyToken
 from .identity import Identity
 from .latest import Latest
 from .stream import EventStream
@@ -30,23 +30,31 @@ class Placement:
         self.unions = Unions(self.continuity, self.latest)
         self._tokens = Tokens([secret])
 
-    async def of(self, served: Served, fact: Received | Consent, address: str) -> Place:
+    async def of(self, served: Served, fact: Received | Consent | Remark, address: str) -> Place:
         """The place of what somebody said from this address, on this account. Raises `Unavailable`."""
         reach = Reach(address=address, channel=served.channel, account=served.name)
         if isinstance(fact, Consent):
             return await self.continuity.resolve(served.tenant, reach, "inbound")
+        reason = "outbound" if fact.echo else "inbound"
+        if isinstance(fact, Remark):
+            return await self.continuity.resolve(served.tenant, reach, reason, fact.assurance)
         conversation = self._admitted(served.tenant, fact.reply_tokens)
         place = None
         if conversation is not None:
             place = await self.continuity.admit(served.tenant, conversation, reach, fact.assurance)
         if place is None:
-            place = await self.continuity.resolve(served.tenant, reach, "inbound", fact.assurance)
+            place = await self.continuity.resolve(served.tenant, reach, reason, fact.assurance)
         if (fact.also or fact.asserted) and not place.guest:
             await self.unions.hear(served, place.contact, fact)
         if fact.also and not place.guest:  # it may be another contact's conversation now
-            now_at = await self.continuity.speak(served.tenant, place.contact, reach, "inbound")
+            now_at = await self.continuity.speak(served.tenant, place.contact, reach, reason)
             return now_at._replace(is_new=now_at.is_new or (place.is_new and now_at.conversation == place.conversation))
         return place
+
+    async def of_sent(self, tenant: str, conversation: str) -> Place | None:
+        """Where a conversation that we wrote in goes on; opens and reopens none. Raises `Unavailable`."""
+        talk = await self.continuity.find(tenant, conversation)
+        return Place(talk.contact, talk.conversation) if talk is not None else None
 
     def _admitted(self, tenant: str, texts: tuple[ReplyToken, ...]) -> str | None:
         """The conversation of the first valid token; what is none is counted, and ignored."""

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from sluiceway_contracts import Error
 
-from .gateway import AnyFact, Received, Unreadable
+from .gateway import AnyFact, Edited, Received, Unreadable
 from .redact import redact
 from .wire import Request
 
@@ -44,6 +44,8 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
             if isinstance(fact, Received):
                 kept, masked = redact(fact)
                 redactions |= {fact.key: masked} if masked else {}
+            elif isinstance(fact, Edited):
+                kept, _ = redact(fact)
             try:
                 _facts.decode(msgspec.json.encode(kept))
             except CAUSES:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from .gateway import Received
+from .gateway import Edited, Received
 
 CARD_NUMBER = "card_number"
 """What `Message.redactions` calls it."""
@@ -18,7 +18,10 @@ _NO_TEXT = frozenset({"id", "ref", "url", "mime", "content_id"})
 _CANDIDATE = re.compile(r"(?<![0-9+])(?<![0-9][ -])[0-9](?:[ -]?[0-9]){12,18}(?![ -]?[0-9])")
 
 
-def redact(fact: Received) -> tuple[Received, tuple[str, ...]]:
+F = TypeVar("F", Received, Edited)
+
+
+def redact(fact: F) -> tuple[F, tuple[str, ...]]:
     """The fact with every card number masked but its last four digits, and the names of what was masked."""
     parts = _masked(fact.parts)
     if parts is fact.parts:

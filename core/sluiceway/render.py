@@ -6,13 +6,14 @@ Text is cut in the provider's own unit, where people would pause, and never insi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
+import msgspec
 import regex
 
-from sluiceway_contracts.parts import AnyPart, Media, Text, complete
+from sluiceway_contracts.parts import AnyPart, Choices, Media, Text, complete
 
 from .errors import Rejected
 from .gateway import Capabilities
@@ -35,25 +36,84 @@ class Unsendable(Rejected):
 
 
 def render(parts: Content, capabilities: Capabilities) -> tuple[Content, ...]:
-    """The pieces, in order: media that the channel takes with the text before them, everything else as plain text.
+    """The pieces, in order: what the channel takes as it is, media with text, everything else as plain text.
 
     Raises `Unsendable` for what is empty, or would be more than `MAX_PIECES`.
     """
-    media: list[AnyPart] = []
-    words: list[str] = []
-    for part in parts:
-        if isinstance(part, Media) and capabilities.media_count and _takes(capabilities, part):
-            media.append(part)
-            words.append(part.caption or "")
-        else:
-            words.append(part.plain())
-    texts = list(split("\n".join(word for word in words if word.strip()), capabilities.text))
-    pieces = list(_together(texts, media, capabilities.media_count))
+    pieces = list(_pieces(parts, capabilities))
     if not pieces:
         raise Unsendable("empty_message", "the message has no content; give it a text or media part")
     if len(pieces) > MAX_PIECES:
         raise Unsendable("too_long", f"the message would be {len(pieces)} messages of the channel's; shorten it")
     return tuple(complete(piece) for piece in pieces)
+
+
+def _pieces(parts: Content, capabilities: Capabilities) -> Iterator[Content]:
+    """What is shown as it is stands alone, between what came before it and what comes after."""
+    media: list[Media] = []
+    words: list[str] = []
+    for part in parts:
+        if isinstance(part, Media) and capabilities.media_count and _takes(capabilities, part):
+            media.append(part)
+            if capabilities.captions is None:
+                words.append(part.caption or "")
+        elif isinstance(part, Choices) and (menu := _menu(part, words if not media else [], capabilities)):
+            if not part.prompt:
+                words.clear()
+            yield from _flush(words, media, capabilities)
+            yield (menu,)
+        elif part.__struct_config__.tag in capabilities.shows:
+            yield from _flush(words, media, capabilities)
+            yield (part,)
+        elif capabilities.captions is not None and media:
+            yield from _flush(words, media, capabilities)
+            words.append(part.plain())
+        else:
+            words.append(part.plain())
+    yield from _flush(words, media, capabilities)
+
+
+def _menu(part: Choices, words: list[str], capabilities: Capabilities) -> Choices | None:
+    """The choices as the channel can show them, under their prompt or the words before them; None where it can't."""
+    prompt = part.prompt or "\n".join(word for word in words if word.strip())
+    if capabilities.menus is None or (form := capabilities.menus.form(part, prompt)) is None:
+        return None
+    return msgspec.structs.replace(part, prompt=prompt, style=form)
+
+
+def _flush(words: list[str], media: list[Media], capabilities: Capabilities) -> Iterator[Content]:
+    """The pieces of what has gathered, which then is gone."""
+    texts = list(split("\n".join(word for word in words if word.strip()), capabilities.text))
+    files = tuple(media)
+    words.clear()
+    media.clear()
+    if capabilities.captions is None:
+        yield from _together(texts, list(files), capabilities.media_count)
+    else:
+        yield from _captioned(texts, files, capabilities.captions, capabilities.text)
+
+
+def _captioned(
+    texts: list[str], media: tuple[Media, ...], captions: Mapping[str, Unit], unit: Unit
+) -> Iterator[Content]:
+    """Each file alone, under its own caption; a single text before them becomes the first one's, where that has none.
+
+    A caption that is too long, or that its kind has not, is a text after it.
+    """
+    if media and len(texts) == 1 and not media[0].caption and _fits(texts[0], media[0], captions):
+        media = (msgspec.structs.replace(media[0], caption=texts.pop()), *media[1:])
+    yield from ((Text(text=text),) for text in texts)
+    for part in media:
+        if part.caption and not _fits(part.caption, part, captions):
+            yield (msgspec.structs.replace(part, caption=None),)
+            yield from ((Text(text=text),) for text in split(part.caption, unit))
+        else:
+            yield (part,)
+
+
+def _fits(caption: str, part: Media, captions: Mapping[str, Unit]) -> bool:
+    unit = captions.get(part.kind)
+    return unit is not None and unit.length(caption) <= unit.limit
 
 
 def split(text: str, unit: Unit) -> Iterator[str]:
@@ -95,7 +155,7 @@ def _pause(text: str, fits: int) -> tuple[int, int]:
     return fits, fits
 
 
-def _together(texts: list[str], media: list[AnyPart], at_once: int) -> Iterator[Content]:
+def _together(texts: list[str], media: list[Media], at_once: int) -> Iterator[Content]:
     """Text first; the media go with the last text, as many a piece as the channel takes."""
     for text in texts[:-1]:
         yield (Text(text=text),)

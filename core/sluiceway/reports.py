@@ -63,10 +63,11 @@ class Reports:
     async def opted_out(self, task: Task, record: MessageRecord, provider_code: str | None) -> None:
         """`consent.changed`: the provider says that the recipient wants nothing more."""
         address = record.pieces[0].recipient or ""
+        fault = self._served.gateway.errors.get(provider_code or "")
         consent = ConsentChanged(
             address=address,
             channel=record.channel,
-            purpose="all",
+            purpose=fault.purpose if fault is not None else "all",
             state="revoked",
             method="provider",
             evidence=provider_code,
@@ -99,6 +100,7 @@ def status_event(
         occurred_at=receipt.occurred_at if receipt else None,
         price=(receipt.price if receipt else None) or record.price,
         segments=(receipt.segments if receipt else None) or record.segments,
+        ext={record.channel: receipt.ext} if receipt and receipt.ext else {},
     )
     attempt = () if record.attempt == 1 else (str(record.attempt),)
     id = identity.id(tenant, data.type, message_id, str(piece.index), piece.status, *attempt)
@@ -113,6 +115,6 @@ def _event(id: str, tenant: str, record: MessageRecord, data: EventData) -> Even
         account=record.account,
         contactid=record.contact or None,
         subject=record.conversation or None,
-        causationid=record.command_id,
+        causationid=record.command_id or None,
         data=data,
     )

@@ -105,9 +105,22 @@ class Sending:
         await self._finish(task, contents, entry)
 
     async def _finish(self, task: Task, contents: tuple[Content, ...], entry: Owned) -> None:
+        task = await self._answering(task)
         while entry.record.state != "done":
             await self._piece(task, contents[entry.record.at - 1], entry)
         await self._tell(task, entry.record)
+
+    async def _answering(self, task: Task) -> Task:
+        """With the provider's id of the message that it answers, where that is one of ours."""
+        ref = task.send.reply_to
+        if ref is None or ref.id is None or ref.external_id is not None:
+            return task
+        known = await surely(self._ledger.get, self._served.tenant, ref.id)
+        if known is None:
+            return task
+        external_id = next((piece.external_id for piece in known.value.pieces if piece.external_id), None)
+        ref = msgspec.structs.replace(ref, external_id=external_id)
+        return msgspec.structs.replace(task, send=msgspec.structs.replace(task.send, reply_to=ref))
 
     def _draft(self, task: Task, aim: Aim, count: int) -> MessageRecord:
         """The record as it is before anything is written."""

@@ -14,6 +14,7 @@ import structlog
 
 from . import metrics
 from .accounts import Accounts, Notice, Served
+from .acts import Acts
 from .bus.consumer import Consumer, ConsumerError
 from .bus.link import Link
 from .bus.store import Bucket
@@ -203,6 +204,7 @@ class Service:
             schedule=Schedule(self.link, shared.prefix),
             latest=shared.placement.latest,
             caps=Caps(served, self._core.limits, quotas, shared.ledger),
+            acts=Acts(served, shared.continuity, self._identity, shared.ledger, shared.stream, self._client),
         )
         self._begin(sender.run())
 

@@ -24,6 +24,7 @@ from sluiceway_contracts.parts import (
     Part,
     Rating,
     Template,
+    TemplateValue,
     Text,
     Unknown,
 )
@@ -55,6 +56,15 @@ PLAIN: list[tuple[AnyPart, str]] = [
     ),
     (Template(name="update", lang="en", params=("Sam", "Friday")), "[update] Sam, Friday"),
     (Template(name="update", lang="en"), "[update]"),
+    (
+        Template(
+            name="paid",
+            lang="en",
+            params=("Sam",),
+            values=(TemplateValue(value="€12.50"), TemplateValue(value="yes", kind="payload", place="button")),
+        ),
+        "[paid] Sam, €12.50",
+    ),
     (Call(call_id=CALL, outcome="busy"), "[call: busy]"),
     (Call(call_id=CALL, outcome="answered", summary="Solved."), "[call: answered] Solved."),
     (Rating(value=4), "4 (1 to 5)"),

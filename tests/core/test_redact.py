@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluiceway import Received
+from sluiceway import Edited, Received
+from sluiceway.record import Record, decode
 from sluiceway.redact import mask, redact
-from sluiceway_contracts import AnyPart, ContactCard, Location, Media, Option, Text
+from sluiceway_contracts import AnyPart, ContactCard, Location, Media, Option, Text, now
 from sluiceway_contracts.parts import Choices
 
 VISA = "4111111111111111"
@@ -125,3 +126,10 @@ def test_masking_only_turns_digits_into_stars(text: str) -> None:
     masked = mask(text)
     assert len(masked) == len(text)
     assert all(new == old or (new == "*" and old in "0123456789") for new, old in zip(masked, text, strict=True))
+
+
+def test_what_an_edit_says_is_masked_before_it_comes_to_disk() -> None:
+    edited = Edited(at="x", key="1", sender="tel:+447700900456", target="0", parts=(Text(text="4111 1111 1111 1111"),))
+    record = Record(connection="c", arrived_at=now(), facts=(edited,)).for_disk(whole=False)
+    assert b"4111" not in record.encode()
+    assert decode(record.encode()) == record

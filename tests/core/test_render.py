@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import pytest
 import regex
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sluiceway.gateway import Capabilities
+from sluiceway.gateway import Capabilities, Menus
 from sluiceway.render import MAX_PIECES, Unsendable, render, split
 from sluiceway.units import Chars, Segments, Unit, Utf8, Utf16
 from sluiceway_contracts import AnyPart, Location, Media, Option, Rating, Text
@@ -200,3 +203,97 @@ def test_no_cut_is_inside_what_a_reader_sees_as_one_character(text: str, unit: U
 def test_what_fits_is_left_as_it_is(text: str, unit: Unit) -> None:
     if unit.length(text) <= unit.limit:
         assert list(split(text, unit)) == ([text] if text.strip() else [])
+
+
+MENUS = Menus(prompt=20, buttons=2, button_title=5, rows=3, row_title=8, row_description=10)
+RICH = Capabilities(
+    text=Chars(40),
+    media={"*/*": 1000},
+    media_count=1,
+    captions={"image": Chars(10)},
+    shows=("location", "template"),
+    menus=MENUS,
+)
+SPOT = Location(lat=1, lon=2)
+
+
+def menu(*titles: str, style: str = "buttons", prompt: str | None = "Which?", **fields: Any) -> Choices:
+    options = tuple(Option(id=str(n), title=title, **fields) for n, title in enumerate(titles))
+    return Choices(options=options, prompt=prompt, style=style)
+
+
+def shapes(*parts: AnyPart) -> list[str]:
+    """Each piece, as the channel shows it: its only part's text, caption or type."""
+    found = []
+    for piece in render(parts, RICH):
+        (part,) = piece
+        match part:
+            case Text():
+                found.append(part.text)
+            case Media():
+                found.append(f"{part.kind}({part.caption or ''})")
+            case Choices():
+                found.append(f"{part.style}({part.prompt})")
+            case _:
+                found.append(str(part.__struct_config__.tag))
+    return found
+
+
+class TestARichChannel:
+    @pytest.mark.parametrize(
+        ("parts", "expected"),
+        [
+            ((Text(text="Here"), SPOT, Text(text="come in")), ["Here", "location", "come in"]),
+            ((Text(text="Look"), photo()), ["image(Look)"]),
+            ((Text(text="Look"), photo(caption="A cat")), ["Look", "image(A cat)"]),
+            ((Text(text="longer than ten"), photo()), ["longer than ten", "image()"]),
+            ((photo(caption="longer than ten"), photo()), ["image()", "longer than ten", "image()"]),
+            ((photo(kind="audio", caption="Hi"),), ["audio()", "Hi"]),
+            ((photo(), Text(text="after")), ["image()", "after"]),
+            ((photo(caption="x " * 30),), ["image()", "x " * 19 + "x", "x " * 9 + "x"]),
+            ((Rating(value=5),), ["5 (1 to 5)"]),
+        ],
+    )
+    def test_what_it_shows_stands_alone(self, parts: tuple[AnyPart, ...], expected: list[str]) -> None:
+        assert [shape.strip() for shape in shapes(*parts)] == expected
+
+    @pytest.mark.parametrize(
+        ("choices", "expected"),
+        [
+            (menu("Yes", "No"), ["buttons(Which?)"]),
+            (menu("Yes", "No", style="quick"), ["buttons(Which?)"]),
+            (menu("Yes", "No", style="list"), ["list(Which?)"]),
+            (menu("Yes", "No", "Maybe"), ["list(Which?)"]),
+            (menu("Perhaps", "No"), ["list(Which?)"]),
+            (menu("Yes", "No", description="short"), ["list(Which?)"]),
+            (menu("Yes", description="is much too long", style="list"), ["Which?\n1. Yes"]),
+            (menu("Yes", description="is much too long"), ["Which?\n1. Yes"]),
+            (menu("A", "B", "C", "D"), ["Which?\n1. A\n2. B\n3. C\n4. D"]),
+            (menu("A", "A"), ["Which?\n1. A\n2. A"]),
+            (menu("Yes", " "), ["Which?\n1. Yes\n2."]),
+            (menu("Yes", kind="url", url="https://a.example"), ["Which?\n1. Yes https://a.example"]),
+            (menu("Yes", prompt=None), ["1. Yes"]),
+            (menu(), ["Which?"]),
+            (Choices(options=(Option(id=" a", title="A"),), prompt="Which?"), ["Which?\n1. A"]),
+            (Choices(options=(Option(id="a" * 257, title="A"),), prompt="Which?"), ["Which?\n1. A"]),
+            (menu("A", "B", prompt="longer than the twenty"), ["longer than the twenty\n1. A\n2. B"]),
+        ],
+    )
+    def test_choices_are_shown_where_they_fit(self, choices: Choices, expected: list[str]) -> None:
+        assert [shape.strip() for shape in shapes(choices)] == expected
+
+    def test_several_answers_can_only_be_asked_for_in_words(self) -> None:
+        assert shapes(msgspec.structs.replace(menu("A", "B"), multi=True)) == ["Which?\n1. A\n2. B"]
+
+    def test_a_list_of_few_options_stays_one_where_no_list_is_to_be_had(self) -> None:
+        menus = Menus(prompt=20, buttons=2, button_title=5)
+        assert menus.form(menu("A", style="list"), "Which?") == "buttons"
+
+    def test_the_text_before_choices_without_a_prompt_becomes_it(self) -> None:
+        assert shapes(Text(text="Which?"), menu("A", prompt=None), Text(text="!")) == ["buttons(Which?)", "!"]
+
+    def test_a_prompt_of_their_own_leaves_the_text_alone(self) -> None:
+        assert shapes(Text(text="Hello"), menu("A")) == ["Hello", "buttons(Which?)"]
+
+    def test_the_text_before_a_file_is_no_prompt(self) -> None:
+        assert shapes(Text(text="Look"), photo(), menu("A", prompt=None)) == ["image(Look)", "1. A"]

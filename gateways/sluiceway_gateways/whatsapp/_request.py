@@ -1,0 +1,172 @@
+"""What we send, as the body of a request to the Cloud API: one message from the parts of one piece. Sends nothing.
+
+https://developers.facebook.com/documentation/business-messaging/whatsapp/messages/send-messages
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from sluiceway import Action, Outbound, Rejected
+from sluiceway_contracts import (
+    AnyPart,
+    Choices,
+    ContactCard,
+    Location,
+    Media,
+    MessageReact,
+    Template,
+    TemplateValue,
+)
+
+Json = dict[str, Any]
+
+CAPTIONED = frozenset({"image", "video", "document"})
+KINDS = {"voice": "audio", "file": "document"}
+
+
+def body(message: Outbound[Any], list_label: str) -> Json:
+    """The whole message. Raises `Rejected` for what the Cloud API has no form for."""
+    head = _head(message.recipient)
+    answers = message.reply_to.external_id if message.reply_to and message.piece == 1 else None
+    context = {"context": {"message_id": answers}} if answers else {}
+    if len(message.parts) != 1:
+        raise Rejected("a WhatsApp message has exactly one part")
+    return head | context | _content(message.parts[0], message.media, list_label)
+
+
+def act(action: Action[Any]) -> Json:
+    """A reaction, or that what the customer wrote was seen."""
+    match action.command:
+        case MessageReact(emoji=emoji, action=word):
+            reaction = {"message_id": action.target, "emoji": "" if word == "remove" else emoji}
+            return {**_head(action.recipient), "type": "reaction", "reaction": reaction}
+    return {"messaging_product": "whatsapp", "status": "read", "message_id": action.target}
+
+
+def _head(address: str) -> Json:
+    scheme, _, recipient = address.partition(":")
+    if scheme != "whatsapp":
+        raise Rejected("the recipient is not on WhatsApp: it goes to whatsapp: addresses")
+    whom = {"to": recipient} if recipient.isdecimal() else {"recipient": recipient}
+    return {"messaging_product": "whatsapp", "recipient_type": "individual", **whom}
+
+
+def _content(part: AnyPart, media: Mapping[str, str], list_label: str) -> Json:
+    match part:
+        case Media():
+            kind = KINDS.get(part.kind, part.kind)
+            return {"type": kind, kind: _file(part, kind, media.get(part.id))}
+        case Location():
+            spot = {"latitude": f"{part.lat:.6f}", "longitude": f"{part.lon:.6f}"}
+            return {"type": "location", "location": spot | _given(name=part.name, address=part.address)}
+        case ContactCard():
+            return {"type": "contacts", "contacts": [_card(part)]}
+        case Choices():
+            return {"type": "interactive", "interactive": _menu(part, list_label)}
+        case Template():
+            return {"type": "template", "template": _template(part)}
+    return {"type": "text", "text": {"body": part.plain(), "preview_url": False}}
+
+
+def _given(**fields: str | None) -> Json:
+    return {name: value for name, value in fields.items() if value}
+
+
+def _file(part: Media, kind: str, id: str | None) -> Json:
+    if id is None and not (part.url and part.url.startswith("https://")):
+        raise Rejected("the media has no https address from which Meta could fetch it")
+    if kind == "image" and part.mime == "image/webp":
+        raise Rejected("WhatsApp takes WebP as a sticker only; send a JPEG or PNG")
+    file: Json = {"id": id} if id else {"link": part.url}
+    if kind in CAPTIONED:
+        file |= _given(caption=part.caption)
+    if kind == "document":
+        file |= _given(filename=part.name)
+    return file
+
+
+def _card(part: ContactCard) -> Json:
+    """A name has at least one part besides the whole: https://developers.facebook.com/docs/whatsapp/cloud-api/reference/messages"""
+    phones: dict[str, Json] = {}
+    emails = []
+    for address in part.addresses:
+        scheme, _, value = address.partition(":")
+        if scheme == "tel":
+            phones.setdefault(value, {})["phone"] = value
+        elif scheme == "whatsapp" and value.isdecimal():
+            phones.setdefault(f"+{value}", {"phone": f"+{value}"})["wa_id"] = value
+        elif scheme == "mailto":
+            emails.append({"email": value})
+    lists = {"phones": list(phones.values()), "emails": emails}
+    names = {"formatted_name": part.name, "first_name": part.name.split(" ")[0] or part.name}
+    return {"name": names} | {name: found for name, found in lists.items() if found}
+
+
+def _menu(part: Choices, list_label: str) -> Json:
+    """Buttons, or a list: core has chosen which, and that they fit."""
+    shown: Json = {"body": {"text": part.prompt or ""}}
+    if part.style == "list":
+        rows = [{"id": o.id, "title": o.title, **_given(description=o.description)} for o in part.options]
+        return {"type": "list", **shown, "action": {"button": list_label, "sections": [{"rows": rows}]}}
+    buttons = [{"type": "reply", "reply": {"id": o.id, "title": o.title}} for o in part.options]
+    return {"type": "button", **shown, "action": {"buttons": buttons}}
+
+
+def _template(part: Template) -> Json:
+    """https://developers.facebook.com/documentation/business-messaging/whatsapp/templates/overview"""
+    values = [*(TemplateValue(value=text) for text in part.params), *part.values]
+    components: list[Json] = []
+    for place in ("header", "body"):
+        parameters = [_parameter(value) for value in values if value.place == place]
+        if parameters:
+            components.append({"type": place, "parameters": parameters})
+    for value in values:
+        if value.place == "button":
+            components.append(_button(value))
+        elif value.place not in ("header", "body"):
+            raise Rejected(f"a template has no place {value.place[:40]}: write header, body or button")
+    language = {"policy": "deterministic", "code": part.lang.replace("-", "_")}
+    template = {"name": part.name, "language": language}
+    return {**template, "components": components} if components else template
+
+
+def _parameter(value: TemplateValue) -> Json:
+    match value.kind:
+        case "text":
+            return {"type": "text", **_given(parameter_name=value.name), "text": value.value}
+        case "currency":
+            amount = {"fallback_value": value.value, "code": value.currency, "amount_1000": _thousandths(value)}
+            return {"type": "currency", "currency": amount}
+        case "date_time":
+            return {"type": "date_time", "date_time": {"fallback_value": value.value}}
+        case "image" | "video" | "document" as kind:
+            if not value.value.startswith("https://"):
+                raise Rejected("the template's media has no https address from which Meta could fetch it")
+            name = _given(filename=value.name) if kind == "document" else {}
+            return {"type": kind, kind: {"link": value.value} | name}
+    raise Rejected(f"a template parameter can't be {value.kind[:40]} in its {value.place}")
+
+
+def _button(value: TemplateValue) -> Json:
+    """What a quick reply sends back, or how the address of a button goes on."""
+    head = {"type": "button", "index": str(value.index)}
+    match value.kind:
+        case "payload":
+            return {**head, "sub_type": "quick_reply", "parameters": [{"type": "payload", "payload": value.value}]}
+        case "url" | "text":
+            return {**head, "sub_type": "url", "parameters": [{"type": "text", "text": value.value}]}
+    raise Rejected(f"a template's button can't take {value.kind[:40]}: write payload or url")
+
+
+def _thousandths(value: TemplateValue) -> int:
+    try:
+        amount = Decimal(value.amount or "")
+    except InvalidOperation as error:
+        raise Rejected("a template's currency needs an amount, as a decimal number") from error
+    if not amount.is_finite() or re.fullmatch("[A-Z]{3}", value.currency or "") is None:
+        raise Rejected("a template's currency needs a finite amount and a code of ISO 4217")
+    return int(amount * 1000)
