@@ -15,7 +15,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from sluiceway_contracts import ContactErased, Error, Event, Party, Piece
+from sluiceway_contracts import ContactErased, Error, Event, Party, Piece, is_uuid
 from sluiceway_contracts.values import Time, now
 
 from .bus.link import Link
@@ -180,7 +180,7 @@ class Erasure:
 
     async def _ledger(self, tenant: str, spot: Spot) -> None:
         """Erase what the ledger has of a message, and have it refused by a process that is about to send it."""
-        if spot.message_id is None:
+        if spot.message_id is None or not is_uuid(spot.message_id):  # it becomes part of a key
             return
         key = f"{tenant}.m.{spot.message_id}"
         await self._shredder.keys(self._layout.messages, f"{tenant}.r.{spot.message_id}")

@@ -14,6 +14,7 @@ from sluiceway import sending
 from sluiceway.bus.link import Link
 from sluiceway.bus.reader import Reader
 from sluiceway.bus.shred import Shredder
+from sluiceway.bus.store import Bucket
 from sluiceway.bus.streams import Layout
 from sluiceway.checks import Refusal
 from sluiceway.contacts import Change
@@ -21,6 +22,7 @@ from sluiceway.continuity import Continuity
 from sluiceway.erasure import Erasure
 from sluiceway.gateway import Received
 from sluiceway.identity import Identity
+from sluiceway.ledger import MessageRecord
 from sluiceway.merges import Grounds
 from sluiceway.placement import Placement
 from sluiceway.record import Record
@@ -434,3 +436,21 @@ async def received(rig: Rig) -> list[Event]:
 
 async def erased(rig: Rig) -> list[Event]:
     return [event for event in await decoded(rig) if isinstance(event.data, ContactErased)]
+
+
+async def test_a_refused_command_with_a_pattern_for_an_id_takes_nothing_of_others_along(rig: Rig) -> None:
+    await others(rig)
+    await rig.text("The kettle arrived broken", ANN)
+    ann = await who(rig, ANN)
+    await rig.send("Sorry about the kettle", message_id="*", to=(f"tel:{ANN}",))
+    await rig.until_event("command.failed")
+    before = await ledgers(rig)
+    assert before
+    await erasure(rig).erase(change(ann))
+    assert await ledgers(rig) == before
+
+
+async def ledgers(rig: Rig) -> dict[str, MessageRecord]:
+    bucket = Bucket(rig.link, f"{rig.core.nats.names}_MESSAGES", MessageRecord)
+    found = {key: await bucket.get(key) for key in await bucket.keys("acme.m.")}
+    return {key: entry.value for key, entry in found.items() if entry is not None}
