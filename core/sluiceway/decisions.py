@@ -75,6 +75,8 @@ class Decisions:
 
     async def _merge(self, command: Command, _: Delivery) -> None:
         data = _data(command, ContactMerge)
+        if data.from_id == data.into_id:
+            raise Refusal("same_contact", "from_id and into_id are one contact")
         undo = self._identity.id(command.tenant, "undo", command.id)
         grounds = Grounds("command", data.evidence, _by(command))
         await self._unions.merge(_change(command, data.into_id), _contact(data.from_id), undo, grounds)

@@ -273,3 +273,14 @@ async def test_consent_beside_what_is_no_id_names_no_conversation(rig: Rig) -> N
     await rig.link.publish(subject, msgspec.structs.replace(command, subject="*").encode(), command.headers())
     (changed,) = await rig.until_event("consent.changed")
     assert (changed.contactid, changed.subject) == (None, None)
+
+
+async def test_a_contact_is_not_merged_into_itself_and_whoever_asks_is_told(rig: Rig) -> None:
+    await rig.text("Hello")
+    (received,) = await rig.until_event("message.received")
+    ann = str(received.contactid)
+    command = Command(tenant="acme", data=ContactMerge(from_id=ann, into_id=ann))
+    await rig.link.publish(command.nats_subject(rig.core.nats.prefix), command.encode(), command.headers())
+    (told,) = await rig.until_event("command.failed")
+    assert isinstance(told.data, CommandFailed)
+    assert (told.causationid, told.data.error.code) == (command.id, "same_contact")
