@@ -28,7 +28,7 @@ from .continuity import FRESH_S, Continuity, Tombstone
 from .errors import Unavailable
 from .identity import Identity
 from .ledger import MessageRecord
-from .remains import Remains, Spot
+from .remains import NOBODYS, Remains, Spot
 from .stream import EventStream
 from .traces import Traces, trace
 
@@ -98,6 +98,7 @@ class Erasure:
             if not await self._pass(tenant, traces):
                 break
         await self._forget(tenant, traces)  # what a process made of them before it knew
+        await self._rewrite_state()
         for contact in traces.contacts:
             done = Done(traces.erased_at, traces.contacts)
             await self._done.put(f"{tenant}.d.{contact}", done, REMEMBERED_S)
@@ -203,12 +204,18 @@ class Erasure:
             await self._messages.create(key, _refused(record.command_id if record else spot.command_id or ""))
 
     async def _state(self, tenant: str, traces: Traces) -> None:
-        bucket = f"{self._link.settings.names}_STATE"
+        bucket = self._layout.state
         if not await self._shredder.exists(f"KV_{bucket}"):
             return
         for kind, ids in (("contact", traces.contacts), ("conversation", traces.conversations)):
             for id in ids:
                 await self._shredder.key(bucket, f"{tenant}.{kind}.{id}")
+
+    async def _rewrite_state(self) -> None:
+        """Records for readers have addresses and change with every event: have the server drop earlier values."""
+        bucket = self._layout.state
+        if await self._shredder.exists(f"KV_{bucket}"):
+            await self._shredder.rewrite(f"KV_{bucket}", f"$KV.{bucket}.{NOBODYS}.waste")
 
     async def _tell(self, change: Change, by: Party | None) -> None:
         done = await self._done.get(f"{change.tenant}.d.{change.contact}")

@@ -287,6 +287,24 @@ async def test_the_projection_for_readers_is_erased_where_there_is_one(rig: Rig)
     assert left == [f"$KV.{bucket}.acme.contact.another"]
 
 
+async def test_earlier_values_of_the_projection_are_gone_though_others_have_records_beside_them(
+    rig: Rig, own_nats: NatsServer
+) -> None:
+    await rig.text("A bystander asks", BYSTANDER)
+    for words in ("The kettle arrived broken", "It is still broken", "And now?"):
+        await rig.text(words, ANN)
+    await until(lambda: in_state(own_nats), "the person is in them")
+    await erasure(rig).erase(change(await who(rig, ANN)))
+    assert in_state(own_nats) == []
+    assert in_state(own_nats, BYSTANDER)
+
+
+def in_state(server: NatsServer, number: str = ANN) -> list[str]:
+    """The files of the projection in which a number stands."""
+    places = found(server._folder, (number.lstrip("+"),)).values()
+    return [place for some in places for place in some if "_STATE" in place]
+
+
 async def test_headers_are_overwritten_too(rig: Rig, own_nats: NatsServer) -> None:
     subject = f"{rig.core.nats.prefix}.v1.acme.dead.inbound.sms.twilio-uk"
     ack = await rig.link.publish(subject, b"x", {"sluiceway-reason": "a word in a header"})
