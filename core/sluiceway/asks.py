@@ -53,11 +53,15 @@ class Asks:
             await asyncio.gather(*self._tasks)
 
     def _hear(self, message: Heard) -> None:
-        if not message.reply or len(self._tasks) >= MAX_WAITING:
+        if not self._is_answerable(message.reply) or len(self._tasks) >= MAX_WAITING:
             return
         task = asyncio.create_task(self._answer(message))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _is_answerable(self, reply: str) -> bool:
+        """Whether an answer goes to whoever asks, and not, by our permissions, into a stream, a bucket or a tenant."""
+        return bool(reply) and not reply.startswith(("$", f"{self._prefix}."))
 
     async def _answer(self, message: Heard) -> None:
         async with self._at_once:

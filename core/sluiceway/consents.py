@@ -11,7 +11,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sluiceway_contracts import Command, ConsentChanged, ConsentSet, Event, Undecodable, addresses, subjects
+from sluiceway_contracts import Command, ConsentChanged, ConsentSet, Event, Undecodable, addresses, is_uuid, subjects
 
 from .bus.consumer import Consumer, Delivery
 from .bus.store import Bucket, Conflict
@@ -147,7 +147,8 @@ class ConsentCommands:
             address = addresses.parse(wanted.address)
         except addresses.InvalidAddress as error:
             raise Refusal("invalid_address", str(error)) from error
-        talk = await self._continuity.find(command.tenant, command.subject) if command.subject else None
+        conversation = command.subject if command.subject is not None and is_uuid(command.subject) else None
+        talk = await self._continuity.find(command.tenant, conversation) if conversation is not None else None
         for channel in await self._channels(command.tenant, wanted, address.scheme):
             said = ConsentChanged(
                 address=str(address),

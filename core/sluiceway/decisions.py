@@ -19,6 +19,7 @@ from sluiceway_contracts import (
     ConversationOpen,
     Party,
     addresses,
+    is_uuid,
 )
 from sluiceway_contracts.commands import CommandData
 from sluiceway_contracts.values import now
@@ -74,9 +75,11 @@ class Decisions:
 
     async def _merge(self, command: Command, _: Delivery) -> None:
         data = _data(command, ContactMerge)
+        if data.from_id == data.into_id:
+            raise Refusal("same_contact", "from_id and into_id are one contact")
         undo = self._identity.id(command.tenant, "undo", command.id)
         grounds = Grounds("command", data.evidence, _by(command))
-        await self._unions.merge(_change(command, data.into_id), data.from_id, undo, grounds)
+        await self._unions.merge(_change(command, data.into_id), _contact(data.from_id), undo, grounds)
 
     async def _split(self, command: Command, _: Delivery) -> None:
         data = _data(command, ContactSplit)
@@ -97,10 +100,12 @@ class Decisions:
 
     async def _close(self, command: Command, _: Delivery) -> None:
         data = _data(command, ConversationClose)
+        if not is_uuid(data.conversation_id):  # it becomes part of a key
+            raise Refusal("unknown_conversation", "there is no such conversation; its id is an event's subject")
         if data.reason == IDLE:
             await self._idle.close(command.tenant, data.conversation_id)
         else:
-            change = _change(command, "")
+            change = Change(command.tenant, "", now(), cause=command.id)
             await self._unions.close(change, data.conversation_id, data.reason or "command")
 
     async def _reach(self, command: Command, address: str) -> Reach:
@@ -127,7 +132,14 @@ def _data(command: Command, type: type[T]) -> T:
 
 
 def _change(command: Command, contact: str) -> Change:
-    return Change(command.tenant, contact, now(), cause=command.id)
+    return Change(command.tenant, _contact(contact), now(), cause=command.id)
+
+
+def _contact(id: str) -> str:
+    """A contact's id, which becomes part of keys and subjects: a `*` in it would stand for everybody."""
+    if not is_uuid(id):
+        raise Refusal("unknown_contact", "there is no such contact; its id is an event's contactid")
+    return id
 
 
 def _by(command: Command) -> Party:

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from sluiceway_contracts import ContactErased, Error, Event, Party, Piece
+from sluiceway_contracts import ContactErased, Error, Event, Party, Piece, is_uuid
 from sluiceway_contracts.values import Time, now
 
 from .bus.link import Link
@@ -28,7 +28,7 @@ from .continuity import FRESH, Continuity, Tombstone
 from .errors import Unavailable
 from .identity import Identity
 from .ledger import MessageRecord
-from .remains import Remains, Spot
+from .remains import NOBODYS, Remains, Spot
 from .stream import EventStream
 from .traces import Traces, trace
 
@@ -98,6 +98,7 @@ class Erasure:
             if not await self._pass(tenant, traces):
                 break
         await self._forget(tenant, traces)  # what a process made of them before it knew
+        await self._rewrite_state()
         for contact in traces.contacts:
             done = Done(traces.erased_at, traces.contacts)
             await self._done.put(f"{tenant}.d.{contact}", done, REMEMBERED_S)
@@ -180,7 +181,7 @@ class Erasure:
 
     async def _ledger(self, tenant: str, spot: Spot) -> None:
         """Erase what the ledger has of a message, and have it refused by a process that is about to send it."""
-        if spot.message_id is None:
+        if spot.message_id is None or not is_uuid(spot.message_id):  # it becomes part of a key
             return
         key = f"{tenant}.m.{spot.message_id}"
         await self._shredder.keys(self._layout.messages, f"{tenant}.r.{spot.message_id}")
@@ -203,12 +204,18 @@ class Erasure:
             await self._messages.create(key, _refused(record.command_id if record else spot.command_id or ""))
 
     async def _state(self, tenant: str, traces: Traces) -> None:
-        bucket = f"{self._link.settings.names}_STATE"
+        bucket = self._layout.state
         if not await self._shredder.exists(f"KV_{bucket}"):
             return
         for kind, ids in (("contact", traces.contacts), ("conversation", traces.conversations)):
             for id in ids:
                 await self._shredder.key(bucket, f"{tenant}.{kind}.{id}")
+
+    async def _rewrite_state(self) -> None:
+        """Records for readers have addresses and change with every event: have the server drop earlier values."""
+        bucket = self._layout.state
+        if await self._shredder.exists(f"KV_{bucket}"):
+            await self._shredder.rewrite(f"KV_{bucket}", f"$KV.{bucket}.{NOBODYS}.waste")
 
     async def _tell(self, change: Change, by: Party | None) -> None:
         done = await self._done.get(f"{change.tenant}.d.{change.contact}")

@@ -37,6 +37,7 @@ from sluiceway_contracts import (
     ContactUnlink,
     ContactUnlinked,
     ContactUnmerged,
+    ContactVerified,
     Error,
     Event,
     EventData,
@@ -54,6 +55,7 @@ from .conftest import CONVERSATION, Cli
 PHONE, MAIL = "tel:+447700900456", "mailto:anna@customer.example"
 ANNA, BEN = "019c22f1-d578-7b69-b91e-e6031249eeb2", "019c22f1-d578-7b69-b91e-e6031249eeb3"
 UNDO = "019bbbda-e821-7805-a4c5-faebafce1a3b"
+TYPED = "mailto:typed@customer.example"
 OWNERS = {PHONE: ANNA, MAIL: BEN}
 
 
@@ -64,6 +66,8 @@ def carried_out(command: Command) -> EventData:
             return ContactMerged(from_id=old, into_id=into, undo=UNDO, method="command")
         case ContactSplit(contact_id=id):
             return ContactUnmerged(from_id=id, into_id=BEN, method="command")
+        case ContactLink(contact_id=id, address=address) if address == TYPED:
+            return ContactVerified(contact_id=id, addresses=(address,), assurance="agent", method="command")
         case ContactLink(contact_id=id, address=address):
             return ContactLinked(contact_id=id, addresses=(address,), assurance="agent", method="command")
         case ContactUnlink(contact_id=id, address=address):
@@ -211,6 +215,18 @@ async def test_an_address_is_linked_and_unlinked(dispatcher: Dispatcher) -> None
     assert "contact.unlinked" in done.stdout
 
 
+async def test_an_address_that_was_only_typed_in_is_linked(dispatcher: Dispatcher) -> None:
+    done = await dispatcher.contact("link", PHONE, TYPED)
+    assert done.returncode == 0, done.stderr
+    assert "contact.verified" in done.stdout
+
+
+async def test_who_is_one_already_is_not_merged(dispatcher: Dispatcher) -> None:
+    done = await dispatcher.contact("merge", ANNA, PHONE)
+    assert (done.returncode, done.stderr) == (1, f"sluiceway: both are the contact {ANNA} already\n")
+    assert dispatcher.commands == []
+
+
 async def test_a_contact_is_erased_only_when_that_is_confirmed(dispatcher: Dispatcher) -> None:
     done = await dispatcher.contact("erase", PHONE, input="n\n")
     assert (done.returncode, dispatcher.commands) == (1, [])
@@ -288,7 +304,7 @@ async def test_where_no_dispatcher_carries_it_out_that_is_said(cli: Cli) -> None
     arguments = ("contact", "unlink", ANNA, MAIL, "--tenant", "acme", "--wait", "1s")
     done = await asyncio.to_thread(cli.run, *arguments)
     assert done.returncode == 1
-    assert "does `sluiceway run dispatcher` run?" in done.stderr
+    assert "no `sluiceway run dispatcher` runs" in done.stderr
 
 
 @pytest.mark.parametrize(

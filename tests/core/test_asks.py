@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import nats
 import pytest
 
 from sluiceway.asks import Asks, answering
@@ -141,3 +142,26 @@ async def test_of_two_processes_one_answers_each_question_and_a_broken_one_is_to
         assert asked.total() - before == 11
         for task in running:
             task.cancel()
+
+
+@pytest.mark.parametrize(
+    "where", ["$KV.{names}_IDENTITY.fingerprint", "{prefix}.v1.globex.events.message.received.sms.x.y"]
+)
+async def test_an_answer_goes_into_no_stream_and_no_bucket(rig: TwoChannels, where: str) -> None:
+    settings = rig.core.nats
+    reply = where.format(names=settings.names, prefix=settings.prefix)
+    seen: list[bytes] = []
+
+    async def note(message: Any) -> None:
+        seen.append(message.data)
+
+    await rig.link.subscribe(reply, note)
+    asker = await nats.connect(str(settings.url))
+    try:
+        await asker.publish(subjects.ask("acme", "conversation", prefix=settings.prefix), b"{}", reply=reply)
+        await asker.flush()
+        await can_send(rig, about(await rig.customer()))
+        await asyncio.sleep(0.2)
+    finally:
+        await asker.close()
+    assert seen == []

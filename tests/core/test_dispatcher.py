@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
 from sluiceway.bus.consumer import Consumer, Delivery
@@ -21,9 +22,22 @@ from sluiceway.failures import Failures
 from sluiceway.identity import Identity
 from sluiceway.stream import EventStream
 from sluiceway.testing.nats import NatsServer
-from sluiceway_contracts import Command, CommandFailed, ConversationClose, Event, uuid7
+from sluiceway_contracts import (
+    Command,
+    CommandFailed,
+    ConsentSet,
+    ContactErase,
+    ContactLink,
+    ContactMerge,
+    ContactSplit,
+    ContactUnlink,
+    ConversationClose,
+    Event,
+    uuid7,
+)
+from sluiceway_contracts.commands import CommandData
 
-from .conftest import linked, until
+from .conftest import Rig, linked, until
 
 CLOSE = ConversationClose.type
 
@@ -223,3 +237,50 @@ async def kill(link: Link) -> None:
 
     await link._client.close()
     link.send = nothing  # type: ignore[method-assign, assignment]  # a process that is killed gives nothing up
+
+
+@pytest.mark.parametrize("id", ["", "*", ">", "a..b", "_", "A" * 40, "019C22F1-D578-7625-AF24-35AEEDC2728D"])
+async def test_what_is_no_id_is_nobodys_and_holds_up_nothing(rig: Rig, id: str) -> None:
+    await rig.text("Hello")
+    (received,) = await rig.until_event("message.received")
+    ann, address = str(received.contactid), "tel:+447700900999"
+    commands: list[CommandData] = [
+        ContactErase(contact_id=id),
+        ContactMerge(from_id=id, into_id=ann),
+        ContactMerge(from_id=ann, into_id=id),
+        ContactSplit(contact_id=id, undo=uuid7()),
+        ContactLink(contact_id=id, address=address),
+        ContactUnlink(contact_id=id, address="tel:+447700900456"),
+        ConversationClose(conversation_id=id),
+        ConversationClose(conversation_id=id, reason="idle"),
+    ]
+    for data in commands:
+        command = Command(tenant="acme", data=data)
+        await rig.link.publish(command.nats_subject(rig.core.nats.prefix), command.encode(), command.headers())
+    told = [event.data for event in await rig.until_event("command.failed", len(commands))]
+    codes = sorted(data.error.code for data in told if isinstance(data, CommandFailed))
+    assert codes == ["unknown_contact"] * 6 + ["unknown_conversation"] * 2
+    assert await rig.events("message.received") == [received]
+    assert not {"sluiceway.contact.unlinked", "sluiceway.conversation.closed"} & {e.type for e in await rig.events()}
+
+
+async def test_consent_beside_what_is_no_id_names_no_conversation(rig: Rig) -> None:
+    await rig.text("Hello")
+    await rig.until_event("message.received")
+    consent = ConsentSet(address="tel:+447700900999", channel="sms", state="revoked")
+    command = Command(tenant="acme", data=consent)
+    subject = command.nats_subject(rig.core.nats.prefix)
+    await rig.link.publish(subject, msgspec.structs.replace(command, subject="*").encode(), command.headers())
+    (changed,) = await rig.until_event("consent.changed")
+    assert (changed.contactid, changed.subject) == (None, None)
+
+
+async def test_a_contact_is_not_merged_into_itself_and_whoever_asks_is_told(rig: Rig) -> None:
+    await rig.text("Hello")
+    (received,) = await rig.until_event("message.received")
+    ann = str(received.contactid)
+    command = Command(tenant="acme", data=ContactMerge(from_id=ann, into_id=ann))
+    await rig.link.publish(command.nats_subject(rig.core.nats.prefix), command.encode(), command.headers())
+    (told,) = await rig.until_event("command.failed")
+    assert isinstance(told.data, CommandFailed)
+    assert (told.causationid, told.data.error.code) == (command.id, "same_contact")

@@ -14,6 +14,7 @@ from sluiceway import sending
 from sluiceway.bus.link import Link
 from sluiceway.bus.reader import Reader
 from sluiceway.bus.shred import Shredder
+from sluiceway.bus.store import Bucket
 from sluiceway.bus.streams import Layout
 from sluiceway.checks import Refusal
 from sluiceway.contacts import Change
@@ -21,6 +22,7 @@ from sluiceway.continuity import Continuity
 from sluiceway.erasure import Erasure
 from sluiceway.gateway import Received
 from sluiceway.identity import Identity
+from sluiceway.ledger import MessageRecord
 from sluiceway.merges import Grounds
 from sluiceway.placement import Placement
 from sluiceway.record import Record
@@ -285,6 +287,24 @@ async def test_the_projection_for_readers_is_erased_where_there_is_one(rig: Rig)
     assert left == [f"$KV.{bucket}.acme.contact.another"]
 
 
+async def test_earlier_values_of_the_projection_are_gone_though_others_have_records_beside_them(
+    rig: Rig, own_nats: NatsServer
+) -> None:
+    await rig.text("A bystander asks", BYSTANDER)
+    for words in ("The kettle arrived broken", "It is still broken", "And now?"):
+        await rig.text(words, ANN)
+    await until(lambda: in_state(own_nats), "the person is in them")
+    await erasure(rig).erase(change(await who(rig, ANN)))
+    assert in_state(own_nats) == []
+    assert in_state(own_nats, BYSTANDER)
+
+
+def in_state(server: NatsServer, number: str = ANN) -> list[str]:
+    """The files of the projection in which a number stands."""
+    places = found(server._folder, (number.lstrip("+"),)).values()
+    return [place for some in places for place in some if "_STATE" in place]
+
+
 async def test_headers_are_overwritten_too(rig: Rig, own_nats: NatsServer) -> None:
     subject = f"{rig.core.nats.prefix}.v1.acme.dead.inbound.sms.twilio-uk"
     ack = await rig.link.publish(subject, b"x", {"sluiceway-reason": "a word in a header"})
@@ -434,3 +454,21 @@ async def received(rig: Rig) -> list[Event]:
 
 async def erased(rig: Rig) -> list[Event]:
     return [event for event in await decoded(rig) if isinstance(event.data, ContactErased)]
+
+
+async def test_a_refused_command_with_a_pattern_for_an_id_takes_nothing_of_others_along(rig: Rig) -> None:
+    await others(rig)
+    await rig.text("The kettle arrived broken", ANN)
+    ann = await who(rig, ANN)
+    await rig.send("Sorry about the kettle", message_id="*", to=(f"tel:{ANN}",))
+    await rig.until_event("command.failed")
+    before = await ledgers(rig)
+    assert before
+    await erasure(rig).erase(change(ann))
+    assert await ledgers(rig) == before
+
+
+async def ledgers(rig: Rig) -> dict[str, MessageRecord]:
+    bucket = Bucket(rig.link, f"{rig.core.nats.names}_MESSAGES", MessageRecord)
+    found = {key: await bucket.get(key) for key in await bucket.keys("acme.m.")}
+    return {key: entry.value for key, entry in found.items() if entry is not None}

@@ -110,3 +110,11 @@ async def test_a_bucket_that_is_full_is_unavailable(link: Link) -> None:
         await bucket.put("y", Note("two"))
     with pytest.raises(Unavailable, match="refuses: maximum messages exceeded"):
         await bucket.create("y", Note("two"))
+
+
+@pytest.mark.parametrize("key", ["", "acme.a.", "acme.a.*", "acme.>", "acme..x", "acme.a.x y", ".acme", "acme.a.x\n"])
+async def test_what_is_no_key_is_neither_read_nor_written(bucket: Bucket[Note], key: str) -> None:
+    await bucket.create("acme.a.x", Note("one"))
+    for call in (bucket.get(key), bucket.create(key, Note("two")), bucket.put(key, Note("three"))):
+        with pytest.raises(ValueError, match="is no key"):
+            await call

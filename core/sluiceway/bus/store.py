@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -16,6 +17,8 @@ WRONG_LAST_SEQUENCE = (10071, 10164)
 """nats-server's err_code for a lost compare-and-set (server/errors.json)."""
 _DELETED, _EXPECTED, _SEQUENCE = "KV-Operation", "Nats-Expected-Last-Subject-Sequence", "Nats-Sequence"
 """https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-8.md"""
+_KEY = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
+"""The server would take a `*` or `>` in what is read for any key, and answers nothing where a token is empty."""
 
 
 class Conflict(Exception):
@@ -47,6 +50,7 @@ class Bucket(Generic[T]):
     def __init__(self, link: Link, name: str, type: type[T]) -> None:
         self._link = link
         self._name = name
+        self._start = f"$KV.{name}."
         self._decoder = msgspec.json.Decoder(type)
 
     async def get(self, key: str) -> Entry[T] | None:
@@ -66,11 +70,11 @@ class Bucket(Generic[T]):
         None where there is no bucket. Raises `Unavailable`.
         """
         call = self._link.api(f"STREAM.INFO.KV_{self._name}")
-        message = await self._link.request(call, msgspec.json.encode({"subjects_filter": self._subject(f"{start}>")}))
+        message = await self._link.request(call, msgspec.json.encode({"subjects_filter": f"{self._start}{start}>"}))
         if not message.data:
             raise Unavailable("this NATS has no JetStream; start nats-server with --jetstream")
         subjects = msgspec.json.decode(message.data, type=_Info).state.subjects
-        return sorted(subject.removeprefix(self._subject("")) for subject in subjects)
+        return sorted(subject.removeprefix(self._start) for subject in subjects)
 
     async def create(self, key: str, value: T) -> int:
         """Write a key that isn't there, or was deleted; return its revision. Raises `Conflict` or `Unavailable`."""
@@ -125,7 +129,9 @@ class Bucket(Generic[T]):
         return message
 
     def _subject(self, key: str) -> str:
-        return f"$KV.{self._name}.{key}"
+        if _KEY.fullmatch(key) is None:
+            raise ValueError(f"{key!r} is no key")
+        return f"{self._start}{key}"
 
 
 def _lasting(ttl_s: int | None) -> dict[str, str]:

@@ -21,8 +21,8 @@ from sluiceway_contracts import (
     ContactUnlink,
     ContactUnlinked,
     ContactUnmerged,
+    ContactVerified,
     Event,
-    EventData,
 )
 from sluiceway_contracts.commands import CommandData
 
@@ -79,7 +79,7 @@ def show(*, contact: ContactQuestion, tenant: str | None, as_json: bool, file: s
 @click.argument("contact", metavar="INTO", callback=ask.who)
 @click.option("--evidence", metavar="TEXT", help="How you know.")
 @ask.tenant
-@decision.wait
+@decision.wait("10s")
 @options.as_json
 @options.config
 def merge(
@@ -95,6 +95,8 @@ def merge(
     """Say that two contacts are one person: the first one is then INTO. It can be taken back."""
 
     def data(into: str, old: str) -> CommandData:
+        if old == into:
+            raise decision.NotDone(f"both are the contact {into} already")
         return ContactMerge(from_id=old, into_id=into, evidence=evidence)
 
     done = _decide(file, tenant, data, ContactMerged, (contact, other), wait_s=wait_s, as_json=as_json)
@@ -106,7 +108,7 @@ def merge(
 @one()
 @click.argument("undo", metavar="UNDO", callback=options.uuid)
 @ask.tenant
-@decision.wait
+@decision.wait("10s")
 @options.as_json
 @options.config
 def split(
@@ -125,7 +127,7 @@ def split(
 @click.argument("address", callback=ask.address)
 @click.option("--evidence", metavar="TEXT", help="How you know.")
 @ask.tenant
-@decision.wait
+@decision.wait("10s")
 @options.as_json
 @options.config
 def link(
@@ -143,14 +145,14 @@ def link(
     def data(id: str) -> CommandData:
         return ContactLink(contact_id=id, address=address, evidence=evidence)
 
-    _decide(file, tenant, data, ContactLinked, (contact,), wait_s=wait_s, as_json=as_json)
+    _decide(file, tenant, data, (ContactLinked, ContactVerified), (contact,), wait_s=wait_s, as_json=as_json)
 
 
 @command.command(epilog="Example:  sluiceway contact unlink tel:+447700900456 mailto:office@customer.example")
 @one()
 @click.argument("address", callback=ask.address)
 @ask.tenant
-@decision.wait
+@decision.wait("10s")
 @options.as_json
 @options.config
 def unlink(
@@ -169,7 +171,7 @@ def unlink(
 @click.option("--reason", metavar="TEXT", help="Why; it is kept, so name nobody.")
 @click.confirmation_option(prompt="All that is known of this contact is erased for good. Go on?")
 @ask.tenant
-@decision.wait
+@decision.wait("2m")
 @options.as_json
 @options.config
 def erase(
@@ -210,7 +212,7 @@ def _decide(
     file: str | None,
     tenant: str | None,
     data: Callable[..., CommandData],
-    ends: type[EventData],
+    ends: decision.Ends,
     about: Iterable[ContactQuestion],
     *,
     wait_s: float,

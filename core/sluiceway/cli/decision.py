@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -19,15 +20,22 @@ if TYPE_CHECKING:
     from ..bus.link import Link
     from ..config import Core
 
-wait = click.option(
-    "--wait",
-    "wait_s",
-    metavar="DURATION",
-    callback=options.seconds,
-    default="10s",
-    show_default=True,
-    help="How long to wait for what comes of it; 0: not at all.",
-)
+F = TypeVar("F", bound=Callable[..., Any])
+Ends = type[EventData] | tuple[type[EventData], ...]
+"""What is told of a command that was carried out."""
+
+
+def wait(default: str) -> Callable[[F], F]:
+    """The option that says how long to wait."""
+    return click.option(
+        "--wait",
+        "wait_s",
+        metavar="DURATION",
+        callback=options.seconds,
+        default=default,
+        show_default=True,
+        help="How long to wait for what comes of it; 0: not at all.",
+    )
 
 
 class NotDone(SluicewayError):
@@ -35,7 +43,7 @@ class NotDone(SluicewayError):
 
 
 async def carry(
-    link: Link, core: Core, tenant: str, data: CommandData, ends: type[EventData], *, wait_s: float, as_json: bool
+    link: Link, core: Core, tenant: str, data: CommandData, ends: Ends, *, wait_s: float, as_json: bool
 ) -> Event | None:
     """Publish it, print what comes of it, and return the event of type `ends`; None where nobody is to wait.
 
@@ -67,8 +75,8 @@ async def carry(
                         return event
     except TimeoutError:
         pass
-    why = "does `sluiceway run dispatcher` run? the command stays on the stream for it"
-    raise NotDone(f"nobody has said within {wait_s:g} s that command {command.id} was carried out; {why}")
+    why = "there was nothing to change, or it takes longer, or no `sluiceway run dispatcher` runs, for which it stays"
+    raise NotDone(f"nobody has said within {wait_s:g} s that command {command.id} was carried out: {why}")
 
 
 def _about(command: Command, data: bytes) -> Event | None:
