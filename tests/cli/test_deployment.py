@@ -79,6 +79,13 @@ def test_a_text_that_nobody_waits_for_is_only_stored(deployment: Deployment) -> 
     ]
 
 
+def test_a_conversation_that_we_began_goes_on(deployment: Deployment) -> None:
+    done = deployment.cli.run("send", "--to", "tel:+447700900788", "--json", "Hello")
+    conversation = next(event["subject"] for event in events(done.stdout) if event["type"] == "sluiceway.message.sent")
+    done = deployment.cli.run("reply", conversation, "Are you there?")
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_account_that_nobody_serves_is_refused(deployment: Deployment) -> None:
     done = deployment.cli.run("send", "--to", "tel:+447700900789", "--account", "de-sms", "Hello")
     assert done.returncode == 1
@@ -90,7 +97,7 @@ def test_an_account_that_nobody_serves_is_refused(deployment: Deployment) -> Non
 def test_a_conversation_that_nobody_has_begun_is_refused(deployment: Deployment) -> None:
     done = deployment.cli.run("reply", NOBODY, "Hello")
     assert done.returncode == 1
-    assert f"no customer has written in {NOBODY}" in done.stderr
+    assert f"nothing is known of {NOBODY}" in done.stderr
 
 
 def test_a_reply_that_no_gateway_carries_out_ends_with_1(cli: Cli) -> None:

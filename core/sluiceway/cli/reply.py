@@ -6,17 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sluiceway_contracts import Event, Undecodable
-
-from ..errors import SluicewayError
 from . import options, outcome
 
 if TYPE_CHECKING:
     from ..config import Core
-
-
-class NoConversation(SluicewayError):
-    """There is no such conversation, or nothing in it that could be answered."""
 
 
 @click.command(epilog='Example:  sluiceway reply 019c22f1-d578-7625-af24-35aeedc2728d "On its way."')
@@ -39,20 +32,10 @@ def command(
 async def _reply(
     core: Core, conversation: str, text: str, channel: str | None, *, wait_s: float, as_json: bool
 ) -> None:
-    from ..bus.reader import Reader
-    from ..bus.streams import Layout
     from . import bus
+    from .asking import tenant_of
 
     async with bus.connected(core) as link:
-        subject = f"{core.nats.prefix}.v1.*.events.message.received.*.*.{conversation}"
-        stored = await Reader(link, Layout(core.nats).events).last(subject)
-        if stored is None:
-            raise NoConversation(
-                f"no customer has written in {conversation}; `sluiceway tail --since 1d` shows who has"
-            )
-        try:
-            event = Event.decode(stored.data)
-        except Undecodable as error:
-            raise NoConversation(f"the last message of {conversation} can't be read: {error}") from error
-        command = outcome.message_send(text, tenant=event.tenant, channel=channel, conversation=conversation)
+        tenant = await tenant_of(link, core, conversation)
+        command = outcome.message_send(text, tenant=tenant, channel=channel, conversation=conversation)
         await outcome.carry(link, core, command, wait_s=wait_s, as_json=as_json)
