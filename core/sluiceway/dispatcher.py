@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import structlog
 
-from sluiceway_contracts import Command, MessageSend, subjects
+from sluiceway_contracts import Command, subjects
 
 from . import metrics
 from .bus.consumer import Consumer, Delivery
@@ -45,7 +45,7 @@ class Job(NamedTuple):
     def lane(self) -> tuple[str, str]:
         """Jobs of one lane are done in order: those of a conversation, else of a tenant and a family of commands."""
         command = self.command
-        named = command.data.conversation_id if isinstance(command.data, MessageSend) else None
+        named = getattr(command.data, "conversation_id", None)
         return command.tenant, command.subject or named or command.type.rpartition(".")[0]
 
 

@@ -119,8 +119,8 @@ class TestCanonical:
 
     @given(address=written)
     def test_changes_no_number_of_another_country(self, address: str) -> None:
-        assume(re.match(r"(tel:\+|whatsapp:)5[245]", address) is None)
-        assert canonical(address) == address
+        of_the_three = re.match(r"(tel:\+|whatsapp:)5[245]", address)
+        assert of_the_three or canonical(address) == address
 
     @pytest.mark.parametrize("area", BRAZIL_AREAS)
     @pytest.mark.parametrize("first", "2345")
