@@ -32,6 +32,8 @@ from .spellings import canonical
 
 ASSURANCE = ("asserted", "channel", "verified", "agent")
 """How well we know that an address is somebody's, from least to most."""
+AFTERWORD = datetime.timedelta(minutes=2)
+"""An answer that goes out within so long of a conversation's end was given before it."""
 REFRESHED = 12
 """`seen_at` is written again when a twelfth of the idle window has passed since."""
 
@@ -217,10 +219,13 @@ def heard(
 ) -> ContactRecord:
     """After a word by this reach, of the customer's (`reason` is inbound) or ours (outbound, command).
 
-    A guest writes in the conversation, and is not the contact.
+    A guest writes in the conversation, and is not the contact. What we said before the end, and goes out just after it,
+    leaves the conversation ended.
     """
     inbound = reason == "inbound"
     if record.merged_into is not None or record.is_settled(reach, inbound, change.at, window):
+        return record
+    if reason == "outbound" and record.closed_at is not None and change.at - record.closed_at < AFTERWORD:
         return record
     if record.closed_at is None and change.at - record.seen_at >= window.idle:
         record = closed(change, record, "idle", record.seen_at + window.idle)

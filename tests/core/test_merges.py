@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from sluiceway.contacts import (
+    AFTERWORD,
     Change,
     ContactRecord,
     Known,
@@ -106,8 +107,11 @@ class World(RuleBasedStateMachine):
         root = self.root(name)
         own = min(self.model[name].own, default=None)
         if own is not None:
-            reach = Reach(own, channel, "main")
+            reach, before = Reach(own, channel, "main"), self.records[root]
             self.write(root, heard(self.change(root), self.records[root], reach=reach, window=WINDOW, reason=reason))
+            if reason == "outbound" and before.closed_at is not None and self.at - before.closed_at < AFTERWORD:
+                assert self.records[root] == before, "it was said before the end"
+                return
             assert self.records[root].closed_at is None
             assert self.records[root].is_settled(reach, reason == "inbound", self.at, WINDOW)
 

@@ -11,7 +11,7 @@ from sluiceway import metrics
 from sluiceway.bus.link import Link
 from sluiceway.bus.streams import Layout
 from sluiceway.config import Conversations
-from sluiceway.contacts import Change, Known, Reach, Window, begun, heard
+from sluiceway.contacts import Change, Known, Reach, Window, begun, closed, heard
 from sluiceway.gateway import ReplyToken
 from sluiceway.placement import Placement
 from sluiceway.sections import ChannelWindow, TenantWindow
@@ -69,6 +69,20 @@ def test_a_word_after_so_many_hours_goes_on_reopens_or_begins_anew(hours: int, t
         assert getattr(events[-1], "previous_id", None) == record.conversation
     else:
         assert later.conversation == record.conversation
+
+
+@pytest.mark.parametrize(("minutes", "told"), [(1, []), (3, ["ConversationReopened"])])
+def test_an_answer_that_goes_out_just_after_the_end_leaves_it_ended(minutes: int, told: list[str]) -> None:
+    change = Change("acme", "somebody", START)
+    record = begun(change, ANN, Known(ANN.address, "channel", "message", START), "inbound")
+    record = closed(change, record, "command", START)
+    window = Windows(Conversations()).of("acme", "sms")
+    at = START + datetime.timedelta(minutes=minutes)
+    after = heard(change._replace(at=at), record, reach=ANN, window=window, reason="outbound")
+    assert [type(Event.decode(bytes(raw)).data).__name__ for raw in after.untold[2:]] == told
+    assert (after.closed_at is None) == bool(told)
+    answered = heard(change._replace(at=at), record, reach=ANN, window=window, reason="inbound")
+    assert answered.closed_at is None, "the customer's word opens it again at once"
 
 
 @pytest.mark.usefixtures("layout")
