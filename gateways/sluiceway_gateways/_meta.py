@@ -159,10 +159,13 @@ def sole(gateway: Gateway[Any, Any]) -> str:
     return next(iter(gateway.accounts)) if len(gateway.accounts) == 1 else ""
 
 
-def post(app: App, path: str, body: bytes) -> Request:
-    """A POST of JSON to the Graph API. https://developers.facebook.com/docs/graph-api/guides/secure-requests"""
+def post(app: App, path: str, body: bytes, token_of_its_own: Secret | None = None) -> Request:
+    """A POST of JSON to the Graph API, with the app's token unless the account has one of its own.
+
+    https://developers.facebook.com/docs/graph-api/guides/secure-requests
+    """
     url = f"{app.api_url.rstrip('/')}/{app.api_version}/{quote(path, safe='/')}"
-    token = app.access_token.reveal()
+    token = (token_of_its_own or app.access_token).reveal()
     if app.appsecret_proof:
         url += f"?appsecret_proof={signing.hmac_hex(app.app_secret.reveal().encode(), token.encode())}"
     headers = {"content-type": JSON, "authorization": f"Bearer {token}"}
@@ -172,15 +175,17 @@ def post(app: App, path: str, body: bytes) -> Request:
 def refusal(gateway: Gateway[Any, Any], response: Response) -> SendError:
     """The exception for a response that is no success. https://developers.facebook.com/docs/graph-api/guides/error-handling
 
-    The code counts where there is one, whatever the HTTP status; without it, 5xx leaves open what became of it.
+    The code counts where there is one, whatever the HTTP status; without it, 5xx leaves open what became of it. Where
+    the table has `code/subcode`, that counts instead.
     """
     try:
         problem = response.json(_Refusal).error
     except Malformed:
         problem = Problem()
     code = str(problem.code) if problem.code is not None else ""
-    if code in gateway.errors:
-        return gateway.refusal(code)
+    for known in (f"{code}/{problem.error_subcode}", code):
+        if known in gateway.errors:
+            return gateway.refusal(known)
     if not 400 <= response.status < 500:
         return Ambiguous(f"Meta answered with HTTP status {response.status}")
     if problem.is_transient:

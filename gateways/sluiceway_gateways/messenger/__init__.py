@@ -1,0 +1,1 @@
+"""Messenger, by provider."""

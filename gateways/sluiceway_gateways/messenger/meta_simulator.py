@@ -1,0 +1,28 @@
+"""Messenger in miniature, from the Messenger Platform's: it tells what was delivered, and until when all was read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._meta_messaging_simulator import DELIVERED_S, READ_S, MessagingSimulator, now_ms
+from .meta import TEXT
+
+
+class MessengerSimulator(MessagingSimulator):
+    """One Meta app's pages. A message is delivered after 0.5 s and read after 0.8 s, but to these recipients:
+
+    1555 and a code      refused with it, `-` before a subcode: 155510-2018278 is outside the window, 1555190 an expired
+                         token; what the window refuses passes with the tag HUMAN_AGENT
+    1557 and anything    HTTP 500 without a code: nobody knows if it was sent
+
+    A delivery takes the fields `reply_to` (a mid), `quick_reply` and `button` (what was tapped, whose title is the
+    text) and `image` (an address).
+    """
+
+    channel = "messenger"
+    object = "page"
+    text = TEXT
+
+    def told(self, mid: str) -> tuple[tuple[float, dict[str, Any]], ...]:
+        now = now_ms()
+        return (DELIVERED_S, {"delivery": {"mids": [mid], "watermark": now}}), (READ_S, {"read": {"watermark": now}})
