@@ -3,6 +3,8 @@
 import hashlib
 import hmac
 import json
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from sluiceway import (
     Unreachable,
     WindowClosed,
 )
+from sluiceway import config as configuration
 from sluiceway.render import render
 from sluiceway.testing import play
 from sluiceway_contracts import (
@@ -305,3 +308,16 @@ def test_whatever_core_renders_keeps_to_metas_limits(channel: str, parts: list[A
 def test_a_text_is_measured_as_each_channel_does() -> None:
     assert len(render((Text(text="é" * 1001),), MESSENGER.capabilities)) == 1
     assert len(render((Text(text="é" * 501),), INSTAGRAM.capabilities)) == 2
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_the_example_of_the_documentation_is_a_configuration(channel: str, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / f"docs/channels/{channel}.md").read_text(encoding="utf-8")
+    start = text.index(f"       [connections.{channel}]")
+    file = tmp_path / "sluiceway.toml"
+    file.write_text(textwrap.dedent(text[start : text.index("\n\n", text.index("address = ", start))]))
+    secrets = dict.fromkeys(("META_APP_SECRET", "META_VERIFY_TOKEN", "META_PAGE_TOKEN"), "x")
+    config = configuration.load(str(file), secrets)
+    (account,) = config.accounts(config.connections()).values()
+    assert isinstance(account, Business)
+    assert (account.scheme, account.human_agent) == (channel, False)
