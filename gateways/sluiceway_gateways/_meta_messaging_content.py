@@ -6,9 +6,8 @@ https://developers.facebook.com/documentation/business-messaging/messenger-platf
 from __future__ import annotations
 
 from collections.abc import Iterator
-from posixpath import basename
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import msgspec
 
@@ -128,7 +127,7 @@ def _attached(attachment: Attachment, raw: Any) -> Iterator[AnyPart]:
 
 
 def _file(kind: str, url: str, title: str | None) -> Media:
-    name = unquote(basename(urlsplit(url).path))
+    name = unquote(url.partition("?")[0].rpartition("/")[2])
     mime = TYPES.get(name.rpartition(".")[2].lower(), "application/octet-stream")
     named = name if kind == "file" and "." in name else None
     return Media(kind=kind, mime=mime, state="remote", url=url, name=named, caption=title)

@@ -87,6 +87,8 @@ class Reader(Struct, frozen=True):
     def _message(self, event: _Event, message: Incoming, raw: bytes) -> Iterator[AnyFact]:
         if not message.mid:
             raise Malformed("the message has no mid")
+        if event.alone:
+            return
         if message.is_deleted:
             yield event.deleted(message)
         elif not (event.echo and str(message.app_id) == self.app_id):
@@ -95,7 +97,10 @@ class Reader(Struct, frozen=True):
 
 
 class _Event:
-    """One thing between a page or account and a customer; with `echo` it was one of us who did it."""
+    """One thing between a page or account and a customer; with `echo` it was one of us who did it.
+
+    An account that writes to itself is `alone`: that is a test, and nobody's message.
+    """
 
     def __init__(self, reader: Reader, at: str, told: Happening) -> None:
         sender = told.sender.id if told.sender else ""
@@ -104,6 +109,7 @@ class _Event:
         self._time = moment(told.timestamp)
         self._stamp = told.timestamp
         self._customer = recipient if self.echo else sender
+        self.alone = self._customer == at
         self._window = HUMAN_WINDOW if at in reader.patient else WINDOW
         self._common: dict[str, Any] = {
             "at": at,

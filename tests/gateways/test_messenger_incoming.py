@@ -144,6 +144,11 @@ class TestMessages:
         assert (part.was, part.plain()) == ("template", "Blue shoes\nSize 42\nRed shoes")
         assert part.raw["payload"]["template_type"] == "generic"
 
+    def test_an_address_that_is_none_is_kept_as_it_came(self, gateway: MetaMessaging) -> None:
+        part = received(gateway, "image-address-broken").parts[1]
+        assert isinstance(part, Media)
+        assert part.url == "https://[broken/1.png"
+
     def test_a_reply_names_what_it_answers(self, gateway: MetaMessaging) -> None:
         assert received(gateway, "text-reply").reply_to == MessageRef(external_id="m_OURS")
 
@@ -212,7 +217,7 @@ class TestEchoes:
 
 @BOTH
 class TestDeliveries:
-    @pytest.mark.parametrize("case", ["standby", "comment", "empty", "event-of-tomorrow"])
+    @pytest.mark.parametrize("case", ["standby", "comment", "empty", "event-of-tomorrow", "to-itself"])
     def test_what_is_not_ours_to_read_is_counted(self, gateway: MetaMessaging, case: str) -> None:
         intake = taken(gateway, case)
         assert (intake.facts, intake.discarded) == ((), True)
@@ -313,9 +318,9 @@ JUNK = st.one_of(
     st.integers(-(10**20), 10**20),
     st.floats(allow_nan=False),
     st.text(max_size=20),
-    st.just([]),
-    st.just({}),
-    st.just([None]),
+    st.builds(list),
+    st.builds(dict),
+    st.builds(lambda: [None]),
 )
 
 
