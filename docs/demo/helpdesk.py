@@ -1,4 +1,4 @@
-"""A helpdesk in twenty lines: it answers in the conversation, whatever the channel, and knows the contract alone."""
+"""A helpdesk in thirty lines: it answers in the conversation, whatever the channel, and knows the contract alone."""
 
 import asyncio
 import os
@@ -24,7 +24,8 @@ async def main() -> None:
     async for stored in inbox.messages:
         event = Event.decode(stored.data)
         if isinstance(event.data, MessageReceived):
-            words = f"Thank you! We have received: {event.data.message.text.splitlines()[0]}"
+            first = next(iter(event.data.message.text.splitlines()), "your message")
+            words = f"Thank you! We have received: {first}"
             answer = MessageSend(message_id=answer_to(event.id), author=Party(role="bot"), parts=(Text(text=words),))
             command = Command(
                 tenant="acme", source="/acme/apps/desk", subject=event.subject, correlationid=event.id, data=answer
