@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import pytest
 
 from sluiceway.testing.nats import NatsServer
 from sluiceway.throttle import Throttle
+from sluiceway.tokens import Tokens
 from sluiceway.wire import FORM, JSON, Request, Response
 from sluiceway_contracts import ErrorDeadLetter, FormResponse, MessageReceived, Text
+from sluiceway_contracts.values import now
 from sluiceway_gateways.webform.http import KEY, SIGNATURE, TIMESTAMP, Connection, sign
 
-from .conftest import Rig, running
+from .conftest import ENVIRONMENT, Rig, running
 
 HEAD = """
 [nats]
@@ -98,6 +101,22 @@ async def test_two_submissions_with_the_same_phone_number_are_two_contacts(rig: 
         await post(page(rig, b"phone=%2B447700900456&message=" + words))
     one, two = await rig.events("message.received")
     assert one.contactid != two.contactid
+
+
+async def test_a_form_behind_a_link_of_ours_speaks_in_that_conversation_and_a_forged_link_in_its_own(rig: Rig) -> None:
+    await post(page(rig, b"message=Hello"))
+    (first,) = await rig.events("message.received")
+    secret = ENVIRONMENT["IDENTITY_KEY"].encode()
+    token = Tokens([secret]).issue("acme", str(first.subject), now() + datetime.timedelta(days=1), purpose="link")
+    forged = ("b" if token[0] == "a" else "a") + token[1:]
+    for sent in (token, forged):
+        await post(page(rig, f"message=By+link&reply_token={sent}".encode()))
+    _, admitted, other = await rig.events("message.received")
+    assert isinstance(admitted.data, MessageReceived)
+    assert isinstance(other.data, MessageReceived)
+    assert (admitted.subject, admitted.data.resolved_by) == (first.subject, "token")
+    assert admitted.data.message.author.contact_id is None
+    assert (other.data.resolved_by, other.subject != first.subject) == ("new", True)
 
 
 async def test_a_double_click_is_one_message(rig: Rig) -> None:
