@@ -37,7 +37,7 @@ fuzz: $(STAMP)  ## the property tests, with thousands of examples each
 	$(BIN)/python -m pytest -n auto --hypothesis-profile=long --timeout=1800 -m hypothesis $(ARGS)
 
 lock: $(STAMP)  ## requirements.txt anew, from pyproject.toml
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-header \
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-header --no-strip-extras \
 	  --no-emit-package sluiceway-contracts --generate-hashes --group dev pyproject.toml -o requirements.txt
 
 schema: $(STAMP)  ## the contract's documents anew, from its structures
