@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 from .events import Error
-from .values import AddressUri, Base, Channel, Id
+from .values import AddressUri, Base, ByteCount, Channel, Id, MediaRef, Time, Timed
 
 
 class Question(Base, frozen=True, kw_only=True):
@@ -62,6 +62,53 @@ class CanSendAnswer(Answer, frozen=True, kw_only=True):
     closed: tuple[ClosedWay, ...] = ()
 
 
+class MediaUrl(Question, frozen=True, kw_only=True):
+    """Where can this file be read by HTTP, without NATS? Whoever has the address can read it, until it expires.
+
+    `expires_in_s` is from 1 to 604,800 seconds. `file_name` is the file's name for whoever saves it.
+    """
+
+    name: ClassVar[str] = "media-url"
+    ref: MediaRef
+    file_name: str | None = None
+    expires_in_s: int = 3600
+
+
+class MediaUrlAnswer(Answer, Timed, frozen=True, kw_only=True):
+    """The address, for GET; ranges (RFC 9110) are served too. `mime` is what the content is, by itself."""
+
+    url: str | None = None
+    expires_at: Time | None = None
+    mime: str | None = None
+    size: ByteCount | None = None
+
+
+class MediaUpload(Question, frozen=True, kw_only=True):
+    """Where can a file be put by HTTP, to be sent? Whoever has the address can put files there, until it expires.
+
+    `expires_in_s` is from 1 to 86,400 seconds.
+    """
+
+    name: ClassVar[str] = "media-upload"
+    expires_in_s: int = 3600
+
+
+class MediaUploadAnswer(Answer, Timed, frozen=True, kw_only=True):
+    """The address, for PUT with the file as the body; the response's body is a `StoredFile`."""
+
+    url: str | None = None
+    expires_at: Time | None = None
+    max_bytes: ByteCount | None = None
+
+
+class StoredFile(Base, frozen=True, kw_only=True):
+    """A file that is stored: `ref` is what a `media` part names, `mime` what the content is, by itself."""
+
+    ref: MediaRef
+    mime: str
+    size: ByteCount
+
+
 class Ask(NamedTuple):
     """A question and its answer."""
 
@@ -69,5 +116,8 @@ class Ask(NamedTuple):
     answer: type[Answer]
 
 
-ASKS: Mapping[str, Ask] = {ask.question.name: ask for ask in (Ask(CanSend, CanSendAnswer),)}
+ASKS: Mapping[str, Ask] = {
+    ask.question.name: ask
+    for ask in (Ask(CanSend, CanSendAnswer), Ask(MediaUrl, MediaUrlAnswer), Ask(MediaUpload, MediaUploadAnswer))
+}
 """The questions of this version, by the last token of their subject."""

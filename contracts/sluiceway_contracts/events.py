@@ -108,7 +108,11 @@ class MessageStatus(EventData, Timed, frozen=True, kw_only=True):
 
 
 class MessageMedia(EventData, frozen=True, kw_only=True):
-    """A media part was stored, or could not be. `state` is stored or failed."""
+    """A media part was stored, or could not be. `state` is stored or failed.
+
+    `mime` is what the content is, by itself, `size` in bytes. `error.code` is media_gone, media_too_large, media_empty,
+    media_forbidden (an address that must not be fetched from), media_unreachable, credentials_refused or store_full.
+    """
 
     type: ClassVar[str] = "sluiceway.message.media"
     message_id: Id

@@ -44,9 +44,9 @@ class Media(Part, frozen=True, kw_only=True, tag="media"):
 
     `kind` is image, video, audio, voice, file or sticker. `mime` is a media type of RFC 6838. `state` is pending,
     stored (then `ref` is there), failed or remote: with the provider, at `url`; a `sluiceway.message.media` event tells
-    when it changes. `url` is where a command's media is to be taken from, or where the provider keeps remote media, for
-    as long as it does and for those who have its credentials. `width` and `height` are in pixels. `content_id` is the
-    RFC 2392 id by which HTML refers to it, `inline` says that it does.
+    when it changes. A command's media is a stored file by its `ref`, whose type and size count, or is to be taken by
+    the provider from `url`; whoever sends it need not set `state`. `width` and `height` are in pixels. `content_id` is
+    the RFC 2392 id by which HTML refers to it, `inline` says that it does.
     """
 
     kind: str

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from .asks import ASKS
+from .asks import ASKS, StoredFile
 from .commands import COMMANDS, CommandData
 from .envelope import Envelope
 from .events import EVENTS, EventData
@@ -64,7 +64,7 @@ def definitions(prefix: str) -> dict[str, Schema]:
 
     References are `prefix` and the name: "#/$defs/" in JSON Schema, "#/components/schemas/" in AsyncAPI.
     """
-    others = [*STRUCTURES, *(struct for ask in ASKS.values() for struct in ask)]
+    others = [*STRUCTURES, *(struct for ask in ASKS.values() for struct in ask), StoredFile]
     _, found = msgspec.json.schema_components([Envelope, *_DATA.values(), *others], ref_template=prefix + "{name}")
     defs: dict[str, Schema] = {name: _tidy(schema, prefix) for name, schema in found.items()}
     defs["AnyPart"] = {

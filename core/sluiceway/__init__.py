@@ -22,6 +22,7 @@ from .gateway import (
     Account,
     Action,
     Actor,
+    Attachment,
     Capabilities,
     Consent,
     Deleted,
@@ -32,6 +33,8 @@ from .gateway import (
     Gateway,
     Intake,
     Limit,
+    MediaFetcher,
+    MediaUploader,
     Menus,
     Outbound,
     Outcome,
@@ -47,11 +50,12 @@ from .gateway import (
     Sent,
     Settings,
     Unreadable,
+    Wanted,
     Webhook,
 )
 from .simulator import Answer, Later, Simulator
 from .units import Chars, Segments, Utf8, Utf16
-from .wire import Form, Request, Response
+from .wire import File, Form, Request, Response
 
 __all__ = [
     "Account",
@@ -59,6 +63,7 @@ __all__ = [
     "Actor",
     "Ambiguous",
     "Answer",
+    "Attachment",
     "Capabilities",
     "Chars",
     "ConfigError",
@@ -68,6 +73,7 @@ __all__ = [
     "Edited",
     "Fact",
     "Fault",
+    "File",
     "Flow",
     "Form",
     "Gateway",
@@ -75,6 +81,8 @@ __all__ = [
     "Later",
     "Limit",
     "Malformed",
+    "MediaFetcher",
+    "MediaUploader",
     "Menus",
     "OptedOut",
     "Outbound",
@@ -104,6 +112,7 @@ __all__ = [
     "Unverified",
     "Utf8",
     "Utf16",
+    "Wanted",
     "Webhook",
     "WindowClosed",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, TypeVar
@@ -50,13 +51,23 @@ class Form(Mapping[str, str]):
         return value
 
 
+class File(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored file, by its reference; core puts its bytes in where a request goes out. `size` is in bytes."""
+
+    ref: str
+    mime: str
+    size: int
+    name: str
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """An HTTP request: one that a provider made, or one for core to make.
 
     `url` is absolute, and for a delivery the one that the provider called, whatever proxies stand between. `subpath` is
     what follows the hook's name, without a leading slash. `headers` has lower-case names; the values of a repeated
     header are joined by ", ". `client` is the IP address that a delivery came from, as far as proxies can be trusted.
-    `repeatable` says that core may make this request again by itself.
+    `repeatable` says that core may make this request again by itself. `pieces` are the body where files are in it:
+    then `body` is empty.
     """
 
     method: str
@@ -66,6 +77,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     subpath: str = ""
     client: str = ""
     repeatable: bool = False
+    pieces: tuple[bytes | File, ...] = ()
 
     @classmethod
     def get(cls, url: str, *, basic: Basic | None = None, repeatable: bool = True) -> Request:
@@ -85,6 +97,30 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         headers = {"content-type": FORM, **_authorization(basic)}
         return cls(
             method="POST", url=url, headers=headers, body=urlencode(list(fields)).encode(), repeatable=repeatable
+        )
+
+    @classmethod
+    def post_multipart(
+        cls,
+        url: str,
+        fields: Iterable[tuple[str, str]],
+        file: File,
+        *,
+        name: str = "file",
+        headers: Mapping[str, str] = {},  # never written to
+        repeatable: bool = True,
+    ) -> Request:
+        """A POST of form fields and then a file, which is the field `name` (RFC 7578)."""
+        boundary = secrets.token_hex(16)
+        start, rows = f"--{boundary}\r\ncontent-disposition: form-data; name=", list[str]()
+        rows += [f'{start}"{_quoted(key)}"\r\n\r\n{value}\r\n' for key, value in fields]
+        rows += [f'{start}"{_quoted(name)}"; filename="{_quoted(file.name)}"\r\ncontent-type: {file.mime}\r\n\r\n']
+        return cls(
+            method="POST",
+            url=url,
+            headers={**headers, "content-type": f"multipart/form-data; boundary={boundary}"},
+            pieces=("".join(rows).encode(), file, f"\r\n--{boundary}--\r\n".encode()),
+            repeatable=repeatable,
         )
 
     def __repr__(self) -> str:
@@ -172,6 +208,11 @@ def _pairs(encoded: str) -> list[tuple[str, str]]:
     except UnicodeDecodeError as error:
         raise Malformed("the form is not UTF-8") from error
     return pairs
+
+
+def _quoted(text: str) -> str:
+    """As browsers write a name: https://html.spec.whatwg.org/multipage/form-control-infrastructure.html"""
+    return text.replace("\r", "%0D").replace("\n", "%0A").replace('"', "%22")
 
 
 def _authorization(basic: Basic | None) -> dict[str, str]:
