@@ -1,7 +1,8 @@
 """WhatsAppCloud as a sender: every part and parameter as Meta wants it, and what each of its answers means."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from copy import deepcopy
 from typing import Any
 
 import jsonschema
@@ -9,6 +10,8 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema.exceptions import best_match, by_relevance
+from jsonschema.protocols import Validator
 
 from sluiceway import (
     Action,
@@ -45,12 +48,21 @@ from sluiceway_contracts import (
 from sluiceway_gateways import _whatsapp_errors as errors
 from sluiceway_gateways.whatsapp.cloud import Number, WhatsAppCloud
 
+from . import whatsapp_openapi
 from .whatsapp import CUSTOMER, FIRST, GATEWAY, NUMBER, SAMPLES, TOKEN, USER_ID
 
-SCHEMA = json.loads((SAMPLES / "request.schema.json").read_bytes())
-VALID: Callable[[Any], None] = jsonschema.Draft202012Validator(SCHEMA).validate
+METAS = whatsapp_openapi.validator()
+OURS = jsonschema.Draft202012Validator(json.loads((SAMPLES / "request.schema.json").read_bytes()))
+CLOSEST = by_relevance(weak={"oneOf", "anyOf", "unevaluatedProperties"})
 TAKEN = Response.of_json({"messaging_product": "whatsapp", "messages": [{"id": "wamid.OURS=="}]})
 LINK = "https://shop.example/1"
+
+
+def valid(body: Any) -> None:
+    """Meta's own document and our tighter limits both allow it."""
+    for validator in (METAS, OURS):
+        problem = best_match(validator.iter_errors(body), key=CLOSEST)
+        assert problem is None, f"{problem.json_path}: {problem.message}"
 
 
 def outbound(*parts: AnyPart, **fields: Any) -> Outbound[Number]:
@@ -63,7 +75,7 @@ def asked(*parts: AnyPart, **fields: Any) -> dict[str, Any]:
     sent, (request,) = play(GATEWAY.send(outbound(*parts, **fields)), TAKEN)
     assert sent == Sent(external_id="wamid.OURS==")
     body: dict[str, Any] = json.loads(request.body)
-    VALID(body)
+    valid(body)
     return body
 
 
@@ -322,6 +334,7 @@ def done(command: MessageReact | MessageMarkSeen, answer: Response, recipient: s
     action = Action(account=NUMBER, recipient=recipient, target="wamid.THEIRS==", command=command)
     _, (request,) = play(GATEWAY.act(action), answer)
     body: dict[str, Any] = json.loads(request.body)
+    valid(body)
     return body
 
 
@@ -350,6 +363,136 @@ class TestActions:
         refused = Response.of_json({"error": {"code": 131047}}, 400)
         with pytest.raises(WindowClosed):
             done(MessageReact(target=self.TARGET, emoji="👍"), refused)
+
+
+BUTTONS = Choices(prompt="Which?", options=(Option(id="y", title="Yes"),))
+MENU = msgspec.structs.replace(BUTTONS, style="list")
+CARD = ContactCard(name="Desk", addresses=("whatsapp:447700900789", "mailto:desk@shop.example"))
+PLACE = Location(lat=51.5, lon=-0.12, name="The shop", address="1 High Street")
+FILLED = Template(
+    name="update",
+    lang="en",
+    values=(
+        TemplateValue(value=LINK, kind="document", place="header", name="a.pdf"),
+        TemplateValue(value="blue", name="colour"),
+        TemplateValue(value="€12.50", kind="currency", amount="12.50", currency="EUR"),
+        TemplateValue(value="on Friday", kind="date_time"),
+        TemplateValue(value="YES", kind="payload", place="button"),
+        TemplateValue(value="order/1", kind="url", place="button", index=1),
+    ),
+)
+TARGET = MessageRef(external_id="wamid.THEIRS==")
+TYPING = "Send typing indicator and read receipt"
+KINDS: dict[str, Callable[[], dict[str, Any]]] = {
+    "text": lambda: asked(Text(text="Hi"), reply_to=TARGET),
+    "to a user id": lambda: asked(Text(text="Hi"), recipient=USER_ID),
+    "image": lambda: asked(media("image", caption="Look")),
+    "video": lambda: asked(media("video", "video/mp4", caption="Look")),
+    "audio": lambda: asked(media("voice", "audio/ogg")),
+    "sticker": lambda: asked(media("sticker", "image/webp")),
+    "document": lambda: asked(media("file", "application/pdf", caption="This")),
+    "named document": lambda: asked(media("file", "application/pdf", name="a.pdf")),
+    "media by id": lambda: asked(media("image", url=None), media={"1": "5000"}),
+    "location": lambda: asked(PLACE),
+    "contacts": lambda: asked(CARD),
+    "buttons": lambda: asked(BUTTONS),
+    "list": lambda: asked(MENU),
+    "template": lambda: asked(FILLED),
+    "reaction": lambda: done(MessageReact(target=TARGET, emoji="👍"), TAKEN),
+    "read": lambda: done(MessageMarkSeen(target=TARGET), Response.of_json({"success": True})),
+    "typing": lambda: whatsapp_openapi.examples()[TYPING],
+}
+NEEDED = {
+    "recipient": "to a user id",
+    "image caption": "image",
+    "video caption": "video",
+    "document caption": "document",
+    "document name": "named document",
+    "name of a template's document": "template",
+    "named parameter": "template",
+    "index of a component": "template",
+    "index of a button": "template",
+    "read receipt": "read",
+    "typing indicator": "typing",
+}
+VALIDATORS = pytest.mark.parametrize("validator", [METAS, OURS], ids=["metas", "ours"])
+
+
+def objects(value: Any) -> Iterator[dict[str, Any]]:
+    """Every object in it, the outermost first."""
+    if isinstance(value, dict):
+        yield value
+    for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from objects(child)
+
+
+class TestWhatTheBodiesAreHeldAgainst:
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_each_kind_of_message_is_allowed_by_both(self, kind: str) -> None:
+        valid(KINDS[kind]())
+
+    @VALIDATORS
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_an_unknown_field_is_refused_wherever_it_stands(self, kind: str, validator: Validator) -> None:
+        body = KINDS[kind]()
+        for place in range(len(list(objects(body)))):
+            changed = deepcopy(body)
+            list(objects(changed))[place]["colour"] = "blue"
+            assert not validator.is_valid(changed), changed
+
+    @VALIDATORS
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_a_missing_field_is_refused(self, kind: str, validator: Validator) -> None:
+        body = KINDS[kind]()
+        for name in body.keys() - {"context", "typing_indicator"}:
+            assert not validator.is_valid({field: value for field, value in body.items() if field != name}), name
+
+    @pytest.mark.parametrize(
+        ("kind", "content"),
+        [
+            ("image", "link"),
+            ("sticker", "link"),
+            ("media by id", "id"),
+            ("buttons", "action"),
+            ("list", "type"),
+            ("template", "name"),
+            ("template", "language"),
+            ("typing", "type"),
+        ],
+    )
+    @VALIDATORS
+    def test_content_without_what_makes_it_up_is_refused(self, kind: str, content: str, validator: Validator) -> None:
+        body = KINDS[kind]()
+        del body[body.get("type", "typing_indicator")][content]
+        assert not validator.is_valid(body)
+
+    def test_as_it_is_metas_document_refuses_every_example_of_its_own(self) -> None:
+        """Why it is repaired: where this fails, it may be no longer needed."""
+        as_it_is = whatsapp_openapi.as_it_is()
+        assert not [name for name, body in whatsapp_openapi.examples().items() if as_it_is.is_valid(body)]
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "Send Audio Message by ID",
+            "Send Document Message by ID",
+            "Send Image Message by URL",
+            "Send List Message",
+            "Send Reply Button",
+            "Send Reply to Sticker Message by URL",
+            "Send Reply to Text Message",
+            "Send Reply to Video Message by URL",
+            "Send Reply with Reaction Message",
+            TYPING,
+        ],
+    )
+    def test_repaired_it_allows_its_examples_of_what_we_send(self, name: str) -> None:
+        METAS.validate(whatsapp_openapi.examples()[name])
+
+    @pytest.mark.parametrize("exception", whatsapp_openapi.EXCEPTIONS)
+    def test_an_exception_is_needed(self, exception: str) -> None:
+        without = whatsapp_openapi.validator(without=exception)
+        assert not without.is_valid(KINDS[NEEDED[exception]]()), whatsapp_openapi.EXCEPTIONS[exception].why
 
 
 class TestAnswers:
