@@ -29,6 +29,7 @@ from .asks import (
 )
 from .commands import (
     COMMANDS,
+    LIVE_COMMANDS,
     CallCancel,
     CallPlace,
     CallRequest,
@@ -162,6 +163,7 @@ __all__ = [
     "CONTENT_TYPE",
     "EVENTS",
     "LIVE",
+    "LIVE_COMMANDS",
     "QUESTIONS",
     "STATES",
     "STATUS_ORDER",

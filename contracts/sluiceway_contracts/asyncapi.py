@@ -10,7 +10,7 @@ import inspect
 from typing import Any
 
 from . import subjects
-from .commands import COMMANDS, CommandData
+from .commands import COMMANDS, LIVE_COMMANDS, CommandData
 from .envelope import CONTENT_TYPE
 from .events import EVENTS, LIVE, EventData
 from .schema import Schema, definitions
@@ -67,12 +67,12 @@ def asyncapi() -> Schema:
 def address(type: str) -> str:
     """The subject of an event or command, with its parameters in braces; built where every subject is built."""
     names = {name: f"__{name}__" for name in _PARAMETERS}
-    if type in COMMANDS:
+    if type in COMMANDS and type not in LIVE_COMMANDS:
         subject = subjects.command(
             names["tenant"], type, names["conversation"], channel=names["channel"], account=names["account"]
         )
     else:
-        room: Any = "live" if type in LIVE else "events"
+        room: Any = "live" if type in LIVE | LIVE_COMMANDS else "events"
         subject = subjects.event(
             names["tenant"], type, names["channel"], names["contact"], names["conversation"], room=room
         )

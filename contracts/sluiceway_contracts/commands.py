@@ -1,7 +1,7 @@
 """Commands: what an application asks a gateway or the dispatcher to do. A command asks, it never tells.
 
-What becomes of a command is on the stream, with the command's id as `causationid`. Types reserved for later versions:
-control.take|pass|release, conversation.assign|label, note.add, agent.set, feedback.ask.
+What becomes of a command is on the stream, with the command's id as `causationid`; of a live one nothing is. Types
+reserved for later versions: control.take|pass|release, conversation.assign|label, note.add, agent.set, feedback.ask.
 """
 
 from __future__ import annotations
@@ -86,7 +86,11 @@ class MessageMarkSeen(CommandData, frozen=True, kw_only=True):
 
 
 class TypingSet(CommandData, frozen=True, kw_only=True):
-    """Show the customer that somebody is writing. `state` is started or stopped."""
+    """Show the customer that somebody is writing. `state` is started or stopped.
+
+    It is live: for NATS core, kept by no stream, done at once or never. Say it again every few seconds, for as long as
+    somebody writes.
+    """
 
     type: ClassVar[str] = "sluiceway.typing.set"
     state: str
@@ -218,3 +222,6 @@ COMMANDS: Mapping[str, type[CommandData]] = {
     )
 }
 """The commands of this version, by type."""
+
+LIVE_COMMANDS = frozenset({TypingSet.type})
+"""Types that are published under `live`, which no stream keeps; nothing is told of what becomes of them."""

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from . import parts, subjects
-from .commands import COMMANDS, CommandData, UnknownCommand
+from .commands import COMMANDS, LIVE_COMMANDS, CommandData, UnknownCommand
 from .events import EVENTS, LIVE, EventData, UnknownEvent
 from .ids import uuid7
 from .values import Base, Id, Time, Timed, now
@@ -92,7 +92,8 @@ class Event(Envelope, frozen=True, kw_only=True):
 class Command(Envelope, frozen=True, kw_only=True):
     """Something to do. `source` is `/<tenant>/apps/<app>`; `type` follows from `data`.
 
-    With `channel` and `account` it goes to the gateway that serves them, without to the dispatcher.
+    With `channel` and `account` it goes to the gateway that serves them, without to the dispatcher. A live one goes to
+    all gateways, by NATS core.
     """
 
     data: CommandData
@@ -104,6 +105,10 @@ class Command(Envelope, frozen=True, kw_only=True):
 
     def nats_subject(self, prefix: str = subjects.PREFIX) -> str:
         """The NATS subject it belongs on. Raises `subjects.InvalidSubject`."""
+        if self.type in LIVE_COMMANDS:
+            return subjects.live_command(
+                self.tenant, self.type, self.subject, channel=self.channel, contact=self.contactid, prefix=prefix
+            )
         channel, account = self.channel or subjects.ANY, self.account or subjects.ANY
         return subjects.command(self.tenant, self.type, self.subject, channel=channel, account=account, prefix=prefix)
 

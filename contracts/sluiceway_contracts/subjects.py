@@ -1,4 +1,4 @@
-"""NATS subjects of events, live events, commands and questions: built and parsed, each token checked.
+"""NATS subjects of events, commands, what is live, and questions: built and parsed, each token checked.
 
 Nothing here subscribes. Every token matches `^[A-Za-z0-9_-]{1,64}$`, so that what a provider or a customer wrote can
 neither widen a subject nor cross into another tenant's.
@@ -31,7 +31,10 @@ class InvalidSubject(ValueError):
 
 
 class EventSubject(NamedTuple):
-    """What an event's subject says. `room` is "events" (stored) or "live" (never stored); absent ids are None."""
+    """What the subject of an event or of a live command says; absent tokens are None.
+
+    `room` is "events" (stored) or "live" (never stored).
+    """
 
     tenant: str
     room: str
@@ -107,6 +110,22 @@ def command(
     return f"{prefix}.{VERSION}.{name(tenant)}.commands.{where}.{family}.{verb}.{last}"
 
 
+def live_command(
+    tenant: str,
+    type: str,
+    conversation: str | None = None,
+    *,
+    channel: str | None = None,
+    contact: str | None = None,
+    prefix: str = PREFIX,
+) -> str:
+    """`<prefix>.v1.<tenant>.live.<family>.<verb>.<channel>.<contact>.<conversation>`, as live events have it.
+
+    Leave `channel` out to have it done wherever the customer last wrote. Raises `InvalidSubject`.
+    """
+    return event(name(tenant), type, channel, contact, conversation, room="live", prefix=prefix)
+
+
 def ask(tenant: str, question: str, *, prefix: str = PREFIX) -> str:
     """`<prefix>.v1.<tenant>.ask.<question>`, for NATS request and reply. Raises `InvalidSubject`."""
     return f"{prefix}.{VERSION}.{name(tenant)}.ask.{name(question)}"
@@ -132,6 +151,14 @@ def parse_command(subject: str, *, prefix: str = PREFIX) -> CommandSubject:
         ) and ANY not in (tenant, family, verb, conversation):
             return CommandSubject(tenant, channel, account, f"sluiceway.{family}.{verb}", _or_none(conversation))
     raise InvalidSubject(subject, f"is no subject of a command under {prefix}.{VERSION}")
+
+
+def parse_live_command(subject: str, *, prefix: str = PREFIX) -> EventSubject:
+    """Read the subject of a live command, which is always some tenant's. Raises `InvalidSubject`."""
+    found = parse_event(subject, prefix=prefix)
+    if found.room != "live" or found.tenant == ABSENT:
+        raise InvalidSubject(subject, f"is no subject of a live command under {prefix}.{VERSION}")
+    return found
 
 
 @lru_cache(256)

@@ -9,11 +9,13 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from sluiceway_contracts import (
+    LIVE_COMMANDS,
     Command,
     CommandData,
     MessageMarkSeen,
     MessageReact,
     MessageSend,
+    Template,
     Undecodable,
     UnknownCommand,
     addresses,
@@ -107,6 +109,8 @@ def decode(delivery: Delivery, subject: subjects.CommandSubject) -> Command:
         why = Refusal("wrong_type", f"the envelope says {command.type}, the subject {subject.type}")
     elif not _agree(subject, command):
         why = Refusal("wrong_account", "the envelope names another channel or account than the subject")
+    elif command.type in LIVE_COMMANDS:
+        why = Refusal("unsupported", f"{command.type} is live: publish it under live, without a stream")
     elif isinstance(command.data, UnknownCommand):
         why = Refusal("unknown_type", f"there is no command {command.type} in version 1 of the contract")
     if why is not None:
@@ -170,6 +174,11 @@ def check(send: MessageSend) -> None:
 
 def says_something(parts: Iterable[AnyPart]) -> bool:
     return any(part.plain().strip() or part.__struct_config__.tag == "media" for part in parts)
+
+
+def is_template(parts: Iterable[AnyPart]) -> bool:
+    """Whether there is nothing in it but what the provider approved beforehand: that may go outside a reply window."""
+    return all(isinstance(part, Template) for part in parts)
 
 
 def expiry(command: Command, send: MessageSend) -> datetime.datetime:

@@ -19,6 +19,7 @@ from .config import Core
 from .driver import Driver
 from .errors import SluicewayError, Unavailable
 from .facts import Facts
+from .fetches import Fetches
 from .gateway import Webhook
 from .identity import Identity
 from .inbound import Inbound
@@ -175,7 +176,7 @@ class Replay:
         self._parking = _Unforgiving(link, prefix, key, stream)
         self._placement = Placement(core, secret, link, layout, stream)
         ledger = Ledger(link, layout.messages, key, layout.identity)
-        facts = Facts(accounts, key, self._placement, ledger, stream, self._parking)
+        facts = Facts(accounts, key, self._placement, ledger, stream, self._parking, Fetches(link, prefix, key))
         self._inbound = Inbound(accounts, driver, facts=facts)
 
     async def run(self, letter: DeadLetter) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from sluiceway_contracts import CanSend, ConsentSet, MessageSend
+from sluiceway_contracts import CanSend, ConsentSet, MediaUpload, MediaUrl, MessageSend
 
 from .accounts import Notice
 from .answers import Answers
@@ -28,6 +28,9 @@ from .identity import Identity
 from .idle import Idle
 from .ladder import Ladder, RouteRecord
 from .ledger import Ledger
+from .links import Links
+from .media import MediaStore
+from .mediaasks import MediaAsks
 from .placement import Placement
 from .projection import Projection
 from .register import Register
@@ -50,6 +53,8 @@ class Shared(Struct, frozen=True, kw_only=True):
     ledger: Ledger
     register: Bucket[Notice]
     failures: Failures
+    files: MediaStore
+    links: Links
 
     @property
     def continuity(self) -> Continuity:
@@ -100,14 +105,19 @@ class Dispatch:
 
     def _decisions(self) -> Decisions:
         s = self._shared
-        erasure = Erasure(s.link, s.layout, s.prefix, s.identity, continuity=s.continuity, stream=s.stream)
+        erasure = Erasure(
+            s.link, s.layout, s.prefix, s.identity, continuity=s.continuity, stream=s.stream, files=s.files
+        )
         return Decisions(s.placement, s.identity, self._register, self._idle, erasure)
 
     def _questions(self) -> Mapping[str, Answering]:
         """Who answers which question: one line each."""
         s = self._shared
+        media = MediaAsks(s.files, s.links)
         return {
             CanSend.name: answering(CanSend, self._survey.can_send),
+            MediaUrl.name: answering(MediaUrl, media.url),
+            MediaUpload.name: answering(MediaUpload, media.upload),
             **Answers(s.link, s.layout.state, s.continuity).asks,
         }
 

@@ -15,7 +15,8 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from sluiceway_contracts import ContactErased, Error, Event, Party, Piece, is_uuid
+from sluiceway_contracts import ContactErased, Error, Event, FileRef, InvalidRef, Party, Piece, is_uuid
+from sluiceway_contracts.media import SCHEME
 from sluiceway_contracts.values import Time, now
 
 from .bus.link import Link
@@ -28,6 +29,7 @@ from .continuity import FRESH, Continuity, Tombstone
 from .errors import Unavailable
 from .identity import Identity
 from .ledger import MessageRecord
+from .media import MediaStore
 from .remains import NOBODYS, Remains, Spot
 from .stream import EventStream
 from .traces import Traces, trace
@@ -60,6 +62,7 @@ class Erasure:
         *,
         continuity: Continuity,
         stream: EventStream,
+        files: MediaStore,
         settle_s: float = SETTLE_S,
     ) -> None:
         self._link = link
@@ -68,6 +71,7 @@ class Erasure:
         self._identity = identity
         self._continuity = continuity
         self._stream = stream
+        self._files = files
         self._settle_s = settle_s
         self._shredder = Shredder(link)
         self._work = Bucket(link, layout.identity, Traces)
@@ -160,10 +164,12 @@ class Erasure:
         What leads to something else goes after it, so that a crash leaves nothing that is no longer found.
         """
         before, remains = self._shredder.count, self._remains(tenant, traces)
-        commands, letters = await remains.commands(), await remains.letters()
+        commands, letters, events = await remains.commands(), await remains.letters(), await remains.events()
+        await self._shred(await remains.fetches())
+        await self._shred_files(tenant, remains, (*commands, *events))
         for command in commands:
             await self._ledger(tenant, command)
-        for event in await remains.events():
+        for event in events:
             await self._ledger(tenant, event)
             await self._shredder.message(event.stream, event.sequence)
         await self._shred(await remains.echoes(commands, letters))
@@ -178,6 +184,15 @@ class Erasure:
     async def _shred(self, spots: Iterable[Spot]) -> None:
         for spot in spots:
             await self._shredder.message(spot.stream, spot.sequence)
+
+    async def _shred_files(self, tenant: str, remains: Remains, spots: Iterable[Spot]) -> None:
+        """The files that the person sent or was sent, and nobody else."""
+        named = {ref for spot in spots for ref in spot.refs if ref.startswith(f"{SCHEME}{tenant}/")}
+        if not named or not await self._shredder.exists(f"OBJ_{self._layout.media(tenant)}"):
+            return
+        for ref in sorted(await remains.nobody_elses(named)):
+            with contextlib.suppress(InvalidRef):
+                await self._files.shred(FileRef.parse(ref), self._shredder)
 
     async def _ledger(self, tenant: str, spot: Spot) -> None:
         """Erase what the ledger has of a message, and have it refused by a process that is about to send it."""

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from sluiceway_contracts import Command, MessageSend, Template, addresses, subjects
+from sluiceway_contracts import Command, MessageSend, addresses, subjects
 from sluiceway_contracts.parts import AnyPart
 
 from .bus.consumer import Delivery
-from .checks import Refusal, check, conversation_of, expiry, says_something
+from .checks import Refusal, check, conversation_of, expiry, is_template, says_something
 from .routing import Way, Wish
 
 SHORTEST_MS, LONGEST_MS = 1000, 6 * 86_400_000
@@ -53,7 +53,7 @@ class Errand(Struct, frozen=True, kw_only=True):
 
     def is_template(self, channel: str) -> bool:
         """Whether this channel is given nothing but what its provider approved beforehand."""
-        return all(isinstance(part, Template) for part in self.parts(channel))
+        return is_template(self.parts(channel))
 
     def aimed(self, way: Way, contact: str | None, attempt: int | None = None) -> Command:
         """The command as the account of this way is to carry it out; nothing in it is left for a dispatcher."""

@@ -3,6 +3,7 @@
 SluicewayError
 ├── ConfigError           the configuration is wrong: where, and what to do
 ├── Unavailable           what we depend on can't take it now: the provider is told 503 and tries again
+├── MediaError            a file can't be had or kept: its code says why, trying again would not help
 ├── TooLarge              NATS will never take it: trying again would not help
 ├── Unverified            nobody proved that the provider sent this delivery: 403, nothing is kept
 ├── Malformed             a delivery that can't be read: 4xx while unproven, else parked with its raw bytes
@@ -34,6 +35,15 @@ class ConfigError(SluicewayError):
 
 class Unavailable(SluicewayError):
     """NATS, or something else that must not fail silently, can't take it now."""
+
+
+class MediaError(SluicewayError):
+    """A file that can't be had or kept. `code` is a word of the contract's `MessageMedia`."""
+
+    def __init__(self, code: str, message: str, provider_code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.provider_code = provider_code
 
 
 class TooLarge(SluicewayError):

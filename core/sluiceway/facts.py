@@ -32,6 +32,7 @@ from . import metrics
 from .accounts import Accounts, Served
 from .continuity import FRESH, Place
 from .errors import Malformed, SluicewayError, Unavailable
+from .fetches import Fetches
 from .gateway import AnyFact, Consent, Deleted, Edited, Reaction, Receipt, Received, Seen, Unreadable
 from .identity import Identity
 from .ledger import Ledger, MessageRecord
@@ -63,6 +64,7 @@ class Facts:
         ledger: Ledger,
         stream: EventStream,
         parking: Parking,
+        fetches: Fetches,
     ) -> None:
         self._accounts = accounts
         self._identity = identity
@@ -71,6 +73,7 @@ class Facts:
         self._targets = Targets(identity, ledger)
         self._stream = stream
         self._parking = parking
+        self._fetches = fetches
         self._locks = Locks()
 
     async def take(self, record: Record, fact: AnyFact) -> None:
@@ -151,6 +154,7 @@ class Facts:
             )
             data = MessageReceived(message=message, resolved_by=place.resolved_by, is_new_conversation=place.is_new)
             ack = await self._stream.publish(_event(served, id, place, data, actor="customer"))
+            await self._fetches.put(served, place, id, parts, fact.media)
         what = "message.duplicate" if ack.duplicate else "message.received"
         log.debug(what, account=served.name, message=id, conversation=place.conversation, sequence=ack.seq)
 
@@ -195,6 +199,7 @@ class Facts:
             )
             event_id = self._identity.id(served.tenant, MessageSent.type, served.name, id)
             await self._stream.publish(_event(served, event_id, place, MessageSent(message=message), actor="agent"))
+            await self._fetches.put(served, place, id, parts, fact.media)
         for receipt in sorted(waiting, key=lambda receipt: STATUS_ORDER.get(receipt.status, len(STATUS_ORDER))):
             applied = await self._ledger.raise_status(served.tenant, id, 1, receipt)
             if applied.news:
@@ -217,6 +222,8 @@ class Facts:
             data = _told(fact, target, by)
             id = self._identity.id(served.tenant, served.channel, served.name, data.type, fact.key)
             await self._stream.publish(_event(served, id, place, data, actor=by.role))
+            if isinstance(data, MessageEdited) and isinstance(fact, Edited) and data.target.id is not None:
+                await self._fetches.put(served, place, data.target.id, data.parts, fact.media)
 
     async def _receipt(self, served: Served, fact: Receipt) -> None:
         async with self._locks.of((served.tenant, fact.external_id)):

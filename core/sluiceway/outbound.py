@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import structlog
 
-from sluiceway_contracts import now, subjects
+from sluiceway_contracts import MessageReceived, now, subjects
 
 from . import metrics
 from .accounts import Served
 from .acts import Acts
+from .attachments import Attachments
 from .bus.consumer import Consumer, Delivery
 from .caps import Caps
-from .checks import ActTask, Aim, Refusal, Task, read
+from .checks import ActTask, Aim, Refusal, Task, is_template, read
 from .contacts import Reach
 from .continuity import Continuity, Talk
 from .errors import SluicewayError, TooLarge
@@ -52,6 +54,7 @@ class AccountSender:
         latest: Latest,
         caps: Caps,
         acts: Acts,
+        attachments: Attachments,
     ) -> None:
         self._served = served
         self._consumer = consumer
@@ -65,6 +68,7 @@ class AccountSender:
         self._epoch = 0
         self._in_hand: set[str] = set()
         self._acts = acts
+        self._attachments = attachments
         self._lanes: Lanes[Task | ActTask] = Lanes(self._carry_out)
 
     async def run(self) -> None:
@@ -133,8 +137,11 @@ class AccountSender:
         if task.is_early:
             await surely(self._schedule.put, task.delivery, task.command, task.send.not_before or now())
             return
-        contents = render(task.send.parts, self._served.gateway.capabilities)
         entry = await self._sending.known(task) if again else None
+        parts = await self._attachments.described(task.send.parts, begun=entry is not None)
+        if parts is not task.send.parts:
+            task = msgspec.structs.replace(task, send=msgspec.structs.replace(task.send, parts=parts))
+        contents = render(parts, self._served.gateway.capabilities)
         if entry is not None:
             await self._sending.resume(task, contents, entry)
             return
@@ -154,6 +161,7 @@ class AccountSender:
         if task.conversation is not None:
             await surely(self._caps.admit, task.send.message_id, aim.address, task.attempt)
         await surely(self._refuse_stale, task, aim)
+        await surely(self._refuse_late, task, aim)
         return aim
 
     async def _refuse_task(self, task: Task | ActTask, code: str, why: str) -> None:
@@ -178,6 +186,19 @@ class AccountSender:
         wanted = task.send.if_last_inbound
         if wanted is not None and await self._latest.inbound(self._served.tenant, aim.contact) != wanted:
             raise Refusal("answered_past", "the customer has written since; read that before you answer")
+
+    async def _refuse_late(self, task: Task, aim: Aim) -> None:
+        """Raises `Refusal` where the provider would, as the time for free answers is known to be over."""
+        served = self._served
+        if not served.gateway.capabilities.reply_window or is_template(task.send.parts):
+            return
+        last = await self._latest.event(served.tenant, aim.contact, channel=served.channel)
+        if last is None or last.account != served.name or not isinstance(last.data, MessageReceived):
+            return
+        ends = last.data.message.reply_window_ends
+        if last.data.message.author.address == aim.address and ends is not None and ends <= now():
+            why = f"the reply window ended at {ends:%Y-%m-%d %H:%M} UTC"
+            raise Refusal("window_closed", f"{why}; send a template, or name fallback_channels")
 
     async def _aim(self, task: Task) -> Aim:
         """Raises `Refusal` for a conversation that is not there, not on this account, or not with this address."""

@@ -6,13 +6,22 @@ and what was told of either are found by reading all that the tenant has of them
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import re
+from collections.abc import AsyncIterator, Collection, Iterable
 from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
 
-from sluiceway_contracts import CommandFailed, ErrorDeadLetter, Event, MessageSent, MessageStatus, Undecodable, subjects
+from sluiceway_contracts import (
+    CommandFailed,
+    ErrorDeadLetter,
+    Event,
+    MessageSent,
+    MessageStatus,
+    Undecodable,
+    subjects,
+)
 
 from .bus.link import Link
 from .bus.reader import Reader, Stored
@@ -22,6 +31,7 @@ from .traces import Needles, Traces
 NOBODYS = "_"
 """The tenant of dead letters of which nobody knows whose they are."""
 ERASED = "contact.erased"
+_REF = re.compile(rb'"ref"\s*:\s*"(media:[A-Za-z0-9_-]{1,64}/[0-9a-f]{64})"')
 
 
 class Spot(NamedTuple):
@@ -31,6 +41,7 @@ class Spot(NamedTuple):
     sequence: int
     message_id: str | None = None
     command_id: str | None = None
+    refs: frozenset[str] = frozenset()
 
 
 class _Data(Struct):
@@ -79,8 +90,33 @@ class Remains:
         for subject in wanted:
             async for stored in self._read(self._layout.events, f"{self._tenant}.events.{subject}"):
                 if f".events.{ERASED}." not in stored.subject:
-                    found[stored.sequence] = Spot(self._layout.events, stored.sequence, _message_of(stored.data))
+                    found[stored.sequence] = _event(self._layout.events, stored)
         return list(found.values())
+
+    async def fetches(self) -> list[Spot]:
+        """Files of theirs that are still to be fetched. Raises `Unavailable`."""
+        return [
+            Spot(self._layout.fetches, stored.sequence)
+            async for stored in self._read(self._layout.fetches, f"{self._tenant}.fetches.>")
+            if self._needles.in_bytes(stored.data)
+        ]
+
+    async def nobody_elses(self, refs: Collection[str]) -> set[str]:
+        """Those of these files that no message or command of anybody else names. Raises `Unavailable`."""
+        left, layout = set(refs), self._layout
+        rooms = ((layout.events, "events.message.media"), (layout.events, "events.message.sent"))
+        for stream, room in (*rooms, (layout.commands, "commands"), (layout.scheduled, "scheduled")):
+            if left:
+                async for stored in self._read(stream, f"{self._tenant}.{room}.>"):
+                    if not self._is_about_the_person(stored):
+                        left -= {ref for ref in left if ref.encode() in stored.data}
+        return left
+
+    def _is_about_the_person(self, stored: Stored) -> bool:
+        if ".events." not in stored.subject:
+            return self._needles.in_command(stored.data)
+        *_, contact, conversation = stored.subject.split(".")
+        return contact in self._traces.contacts or conversation in self._traces.conversations
 
     async def echoes(self, commands: Iterable[Spot], letters: Iterable[Spot]) -> list[Spot]:
         """Events that tell of these commands and dead letters, and may quote them. Raises `Unavailable`."""
@@ -116,18 +152,24 @@ class Remains:
             yield stored
 
 
-def _message_of(data: bytes) -> str | None:
-    """The id of the message of ours that an event tells of."""
+def _event(stream: str, stored: Stored) -> Spot:
+    """With the id of the message of ours that it tells of."""
+    spot = Spot(stream, stored.sequence, refs=_refs(stored.data))
     try:
-        told = Event.decode(data).data
+        told = Event.decode(stored.data).data
     except Undecodable:
-        return None
+        return spot
     match told:
         case MessageSent():
-            return told.message.id
+            return spot._replace(message_id=told.message.id)
         case MessageStatus():
-            return told.message_id
-    return None
+            return spot._replace(message_id=told.message_id)
+    return spot
+
+
+def _refs(data: bytes) -> frozenset[str]:
+    """The files that an event or a command names, as fields: what somebody wrote has other quotes around it."""
+    return frozenset(found.decode() for found in _REF.findall(data))
 
 
 def _command(stream: str, stored: Stored) -> Spot:
@@ -135,4 +177,4 @@ def _command(stream: str, stored: Stored) -> Spot:
         head = msgspec.json.decode(stored.data, type=_Head)
     except (ValueError, RecursionError):
         head = _Head()
-    return Spot(stream, stored.sequence, head.data.message_id, head.id)
+    return Spot(stream, stored.sequence, head.data.message_id, head.id, _refs(stored.data))

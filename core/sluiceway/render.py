@@ -167,7 +167,11 @@ def _together(texts: list[str], media: list[Media], at_once: int) -> Iterator[Co
 
 
 def _takes(capabilities: Capabilities, part: Media) -> bool:
-    if part.url is None or not part.url.startswith("https://"):
+    """Whether the channel takes such a file. Raises `Unsendable` for one that is only too large."""
+    if part.ref is None and not (part.url is not None and part.url.startswith("https://")):
         return False
     sizes = [size for pattern, size in capabilities.media.items() if fnmatchcase(part.mime, pattern)]
-    return bool(sizes) and (part.size or 0) <= max(sizes)
+    if sizes and (part.size or 0) > max(sizes):
+        what = f"the file has {part.size} bytes, and the channel takes {max(sizes)} of {part.mime}"
+        raise Unsendable("media_too_large", f"{what}; make it smaller, or give its address as text")
+    return bool(sizes)

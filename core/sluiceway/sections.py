@@ -19,7 +19,8 @@ class Nats(Section, frozen=True, kw_only=True):
     """`[nats]`: the NATS to use; without `url`, `sluiceway up` starts one of its own and keeps its data in `data`.
 
     `names` begins the names of streams and buckets, `prefix` the subjects. `streams` is create, or check where an
-    administrator creates them. `credentials` is a .creds file; `ca`, `certificate` and `key` are PEM files.
+    administrator creates them; `media_days` is how long the buckets that it makes for files keep them. `credentials` is
+    a .creds file; `ca`, `certificate` and `key` are PEM files.
     """
 
     url: str | None = None
@@ -36,6 +37,7 @@ class Nats(Section, frozen=True, kw_only=True):
     names: str = "SLUICEWAY"
     streams: Literal["create", "check"] = "create"
     replicas: int = 1
+    media_days: Annotated[int, Meta(ge=1, le=3650)] = 30
     data: str = "sluiceway-data"
     port: int = 4222
 
@@ -87,6 +89,16 @@ class Limits(Section, frozen=True, kw_only=True):
     destinations: tuple[Annotated[str, Meta(pattern=r"^\+[0-9]{1,15}$")], ...] = ()
     per_recipient_hour: Annotated[int, Meta(ge=0)] = 0
     per_tenant_hour: Annotated[int, Meta(ge=0)] = 0
+
+
+class Media(Section, frozen=True, kw_only=True):
+    """`[media]`: files that customers send and that are sent to them.
+
+    A larger one than `max_bytes` is not kept. So many as `at_once` are fetched for an account at the same time.
+    """
+
+    max_bytes: Annotated[int, Meta(ge=1)] = 100_000_000
+    at_once: Annotated[int, Meta(ge=1, le=64)] = 4
 
 
 class Spool(Section, frozen=True, kw_only=True):
@@ -141,4 +153,5 @@ class Core(Section, frozen=True, kw_only=True):
     log: Log = Log()
     limits: Limits = Limits()
     spool: Spool = Spool()
+    media: Media = Media()
     conversations: Conversations = Conversations()

@@ -19,6 +19,7 @@ from sluiceway_contracts.values import now
 
 from . import metrics
 from .accounts import Served
+from .attachments import Attachments, Ready
 from .checks import Aim, Refusal, Task
 from .driver import Driver
 from .errors import (
@@ -57,7 +58,15 @@ class Sending:
     """Sends the messages of one account, at most `AT_ONCE` at a time, at its pace."""
 
     def __init__(
-        self, served: Served, ledger: Ledger, reports: Reports, parking: Parking, driver: Driver, health: Health
+        self,
+        served: Served,
+        ledger: Ledger,
+        reports: Reports,
+        parking: Parking,
+        *,
+        driver: Driver,
+        health: Health,
+        attachments: Attachments,
     ) -> None:
         self._served = served
         self._ledger = ledger
@@ -65,6 +74,7 @@ class Sending:
         self._parking = parking
         self._driver = driver
         self._health = health
+        self._attachments = attachments
         capabilities = served.gateway.capabilities
         self._pace = Pace(capabilities.rate, capabilities.recipient_rate)
         self._at_once = asyncio.Semaphore(AT_ONCE)
@@ -149,12 +159,13 @@ class Sending:
                 async with self._at_once, self._health.turn():
                     if self._pace.held:  # since a moment: another lane was told to wait
                         return
+                    ready = await self._ready(content, entry)
                     until.reschedule(None)  # what is begun is not cut off: nobody would know what became of it
                     await entry.intend(state="intent", tries=entry.record.tries + 1)
                     if self._pace.held:
                         await entry.intend(state="waiting", tries=entry.record.tries - 1)
                         return
-                    sent = await self._ask_provider(task, content, entry)
+                    sent = await self._ask_provider(task, ready, entry)
         except TimeoutError:
             await self._end(entry, "expired", SendError("it could not be sent in time"))
         except CredentialsRefused as error:
@@ -174,7 +185,18 @@ class Sending:
             entry.record = msgspec.structs.replace(entry.record, segments=segments, price=sent.price)
             await entry.settle([msgspec.structs.replace(entry.piece, external_id=sent.external_id)])
 
-    async def _ask_provider(self, task: Task, content: Content, entry: Owned) -> Sent:
+    async def _ready(self, content: Content, entry: Owned) -> Ready:
+        """The piece with its files where the provider wants them. A failure counts as a try."""
+        try:
+            return await self._attachments.ready(content)
+        except SendError:
+            entry.record = msgspec.structs.replace(entry.record, tries=entry.record.tries + 1)
+            raise
+        except Exception as error:
+            self._log.exception("gateway.error")
+            raise Rejected(f"{type(error).__name__} in the gateway") from error
+
+    async def _ask_provider(self, task: Task, ready: Ready, entry: Owned) -> Sent:
         gateway = self._served.gateway
         assert isinstance(gateway, Sender)  # noqa: S101  # only accounts of senders are served
         message = Outbound(
@@ -182,8 +204,9 @@ class Sending:
             piece=entry.piece.index,
             account=self._served.account,
             recipient=entry.piece.recipient or "",
-            parts=content,
+            parts=ready.parts,
             reply_to=task.send.reply_to,
+            media=ready.ids,
         )
         started = time.perf_counter()
         try:

@@ -13,33 +13,31 @@ import prometheus_client
 import structlog
 
 from . import metrics
-from .accounts import Accounts, Notice, Served
-from .acts import Acts
-from .bus.consumer import Consumer, ConsumerError
+from .accounts import Accounts, Notice
+from .accountwork import AccountWork
+from .bus.consumer import ConsumerError
 from .bus.link import Link
 from .bus.store import Bucket
 from .bus.streams import Layout, StreamsError, ensure
-from .caps import Caps, Quota, Quotas
 from .config import Core
 from .dispatch import Dispatch, Shared
 from .errors import ConfigError, SluicewayError, Unavailable
 from .facts import Facts
 from .failures import Failures
-from .gateway import Sender
-from .health import Health
+from .fetches import Fetches
 from .hooks import Hooks
 from .http.client import Client
-from .http.server import Page, Route, Server, paths
+from .http.download import Downloads
+from .http.server import Page, Route, Server, either, paths
 from .identity import Identity
 from .inbound import Inbound, senders
 from .ledger import Ledger
-from .outbound import AccountSender
+from .links import Links
+from .media import MediaStore
+from .mediaroute import MediaRoute
 from .parking import Parking
 from .patience import surely
 from .placement import Placement
-from .reports import Reports
-from .schedule import Schedule
-from .sending import Sending
 from .spool import Spool
 from .stream import EventStream
 from .wire import Request, Response
@@ -66,8 +64,12 @@ class Service:
         self._secret = core.identity.key.reveal().encode()
         self._identity = Identity(self._secret)
         self._layout = Layout(core.nats)
+        self._files = MediaStore(self.link, self._layout, core.media.max_bytes)
+        self._links = Links(self._secret, core.http.base_url)
+        self.media = MediaRoute(self._links)
         hooks, http = Hooks(accounts, self._deliver), core.http
-        self.server = Server(http.listen, hooks.find, http.base_url, http.max_connections, http.trusted_proxies)
+        find = either(hooks.find, self.media.find)
+        self.server = Server(http.listen, find, http.base_url, http.max_connections, http.trusted_proxies)
         self.probes = Server(core.probes.listen, paths(self._probe_routes()))
         path, keys = core.spool.path if gateways else None, partial(senders, accounts)
         self._spool = Spool(Path(path), core.spool.max_bytes, keys) if path is not None else None
@@ -95,7 +97,7 @@ class Service:
         if self._spool is not None:
             await self._spool.open()
             self.link.on_reconnect.append(self._spool.wake)
-        self._client = Client()
+        self._client, self._downloads = Client(self._files), Downloads()
         self.inbound = Inbound(self.accounts, self._client, self._spool)
         try:
             await self.probes.start()
@@ -115,6 +117,7 @@ class Service:
         if self._spool is not None:
             await self._spool.close()
         await self._client.close()
+        await self._downloads.close()
         await self.link.close()
         await self.probes.stop()
 
@@ -131,7 +134,9 @@ class Service:
                 if not connected:  # only once: a link that was lost comes back by itself
                     await self.link.connect()
                     connected = True
-                await ensure(self.link, self._layout, create=self._core.nats.streams == "create")
+                tenants = {served.tenant for served in self.accounts}
+                create = self._core.nats.streams == "create"
+                await ensure(self.link, self._layout, create=create, tenants=tenants)
                 await self._begin_serving()
                 break
             except ConfigError as error:
@@ -152,25 +157,35 @@ class Service:
         await shared.continuity.check_key()
         for tenant in {"*"} if self._dispatches else {served.tenant for served in self.accounts}:
             self._begin(shared.continuity.directory.follow(tenant))
-        senders = [served for served in self.accounts if isinstance(served.gateway, Sender)]
-        consumers = {served: await self._consumer(served) for served in senders}
-        dispatch = Dispatch(shared) if self._dispatches else None
-        if dispatch is not None:
-            await dispatch.create()
+        parking = Parking(self.link, shared.prefix, self._identity, shared.stream)
+        fetches = Fetches(self.link, shared.prefix, self._identity)
+        rooms: list[Dispatch | AccountWork] = [Dispatch(shared)] if self._dispatches else []
+        rooms.append(self._account_work(shared, parking, fetches))
+        for room in rooms:
+            await room.create()
         await self.accounts.announce(shared.register)
         self._begin(self._announce_again(shared.register))
-        parking = Parking(self.link, shared.prefix, self._identity, shared.stream)
         self.inbound.facts = Facts(
-            self.accounts, self._identity, shared.placement, shared.ledger, shared.stream, parking
+            self.accounts, self._identity, shared.placement, shared.ledger, shared.stream, parking, fetches
         )
+        self.media.store = shared.files
         self._serving = True
         if self._spool is not None:
             self._begin(self._spool.drain(self.inbound.store))
-        for work in dispatch.work() if dispatch is not None else ():
-            self._begin(work)
-        quotas = Quotas(Bucket(self.link, self._layout.messages, Quota), self._core.limits.per_tenant_hour)
-        for served, consumer in consumers.items():
-            await self._serve(served, consumer, shared, parking, quotas)
+        for room in rooms:
+            for work in room.work():
+                self._begin(work)
+
+    def _account_work(self, shared: Shared, parking: Parking, fetches: Fetches) -> AccountWork:
+        return AccountWork(
+            self._core,
+            self.accounts,
+            shared,
+            parking=parking,
+            fetches=fetches,
+            client=self._client,
+            downloads=self._downloads,
+        )
 
     def _shared(self) -> Shared:
         prefix, layout, link, identity = self._core.nats.prefix, self._layout, self.link, self._identity
@@ -185,41 +200,15 @@ class Service:
             ledger=Ledger(link, layout.messages, identity, layout.identity),
             register=Bucket(link, layout.accounts, Notice),
             failures=Failures(prefix, identity, stream),
+            files=self._files,
+            links=self._links,
         )
-
-    async def _serve(
-        self, served: Served, consumer: Consumer, shared: Shared, parking: Parking, quotas: Quotas
-    ) -> None:
-        """Begin to send from an account."""
-        reports = Reports(served, self._identity, shared.ledger, shared.stream)
-        health = Health(served, self.accounts.notice(served), shared.register, shared.stream)
-        await health.recall()
-        sender = AccountSender(
-            served,
-            consumer,
-            shared.prefix,
-            continuity=shared.continuity,
-            sending=Sending(served, shared.ledger, reports, parking, self._client, health),
-            failures=shared.failures,
-            schedule=Schedule(self.link, shared.prefix),
-            latest=shared.placement.latest,
-            caps=Caps(served, self._core.limits, quotas, shared.ledger),
-            acts=Acts(served, shared.continuity, self._identity, shared.ledger, shared.stream, self._client),
-        )
-        self._begin(sender.run())
 
     async def _announce_again(self, register: Bucket[Notice]) -> None:
         """The register forgets who is silent for a day."""
         while True:
             await asyncio.sleep(ANNOUNCE_S)
             await surely(self.accounts.announce, register)
-
-    async def _consumer(self, served: Served) -> Consumer:
-        where = f"{served.tenant}.commands.{served.channel}.{served.name}"
-        durable = f"out_{served.tenant}_{served.channel}_{served.name}"
-        consumer = Consumer(self.link, self._layout.commands, durable, f"{self._core.nats.prefix}.v1.{where}.>")
-        await consumer.create()
-        return consumer
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

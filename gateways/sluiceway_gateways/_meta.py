@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
@@ -12,6 +12,7 @@ from msgspec import Meta, Raw, Struct
 
 from sluiceway import (
     Ambiguous,
+    File,
     Gateway,
     Malformed,
     Request,
@@ -26,6 +27,8 @@ from sluiceway import (
 )
 from sluiceway.wire import JSON, read_json
 
+from ._origin import origin
+
 T = TypeVar("T", bound=Struct)
 
 SIGNATURE = "x-hub-signature-256"
@@ -35,6 +38,11 @@ VERSION = "v23.0"
 # A delivery has up to 3 MB: https://developers.facebook.com/docs/whatsapp/cloud-api/guides/set-up-webhooks
 MAX_DELIVERY_BYTES = 3 << 20
 MAX_CHALLENGE = 200
+# Files that people sent: Meta names no list of hosts. lookaside.fbsbx.com is seen for WhatsApp and Instagram
+# (https://docs.360dialog.com/docs/messaging-api/api-reference/media, https://github.com/airyhq/airy/issues/2406),
+# cdn.fbsbx.com and hosts of fbcdn.net for Messenger, of cdninstagram.com for stories. All of them are Meta's own:
+# https://github.com/mozilla/contain-facebook
+MEDIA_HOSTS = ("*.fbsbx.com", "*.fbcdn.net", "*.cdninstagram.com")
 # The end of the year 9998: what follows from a time must be one too
 LATEST_S = 253_370_764_799
 
@@ -164,12 +172,31 @@ def post(app: App, path: str, body: bytes, token_of_its_own: Secret | None = Non
 
     https://developers.facebook.com/docs/graph-api/guides/secure-requests
     """
-    url = f"{app.api_url.rstrip('/')}/{app.api_version}/{quote(path, safe='/')}"
-    token = (token_of_its_own or app.access_token).reveal()
-    if app.appsecret_proof:
-        url += f"?appsecret_proof={signing.hmac_hex(app.app_secret.reveal().encode(), token.encode())}"
-    headers = {"content-type": JSON, "authorization": f"Bearer {token}"}
-    return Request(method="POST", url=url, headers=headers, body=body)
+    token = token_of_its_own or app.access_token
+    headers = {"content-type": JSON, **_bearer(token)}
+    return Request(method="POST", url=_url(app, quote(path, safe="/"), token), headers=headers, body=body)
+
+
+def get(app: App, id: str) -> Request:
+    """A GET of one thing of the Graph API, by its id; it may be made again."""
+    url = _url(app, quote(id, safe=""), app.access_token)
+    return Request(method="GET", url=url, headers=_bearer(app.access_token), repeatable=True)
+
+
+def upload(app: App, path: str, fields: Iterable[tuple[str, str]], file: File) -> Request:
+    """A POST of a form with a file to the Graph API; made again, it makes another copy, which nobody misses."""
+    headers = _bearer(app.access_token)
+    return Request.post_multipart(_url(app, path, app.access_token), fields, file, headers=headers)
+
+
+def download(app: App, url: str) -> Request:
+    """The GET of a file at the address that the Graph API gave for it."""
+    return Request(method="GET", url=url, headers=_bearer(app.access_token), repeatable=True)
+
+
+def media_hosts(app: App) -> tuple[str, ...]:
+    """Where files may be: with Meta, or where its simulator is, or a proxy."""
+    return (*MEDIA_HOSTS, origin(app.api_url))
 
 
 def refusal(gateway: Gateway[Any, Any], response: Response) -> SendError:
@@ -191,6 +218,18 @@ def refusal(gateway: Gateway[Any, Any], response: Response) -> SendError:
     if problem.is_transient:
         return Throttled(problem.text or "Meta says that it will pass")
     return gateway.refusal(code or str(response.status), problem.text)
+
+
+def _url(app: App, path: str, token: Secret) -> str:
+    """`path` is quoted."""
+    url = f"{app.api_url.rstrip('/')}/{app.api_version}/{path}"
+    if not app.appsecret_proof:
+        return url
+    return f"{url}?appsecret_proof={signing.hmac_hex(app.app_secret.reveal().encode(), token.reveal().encode())}"
+
+
+def _bearer(token: Secret) -> dict[str, str]:
+    return {"authorization": f"Bearer {token.reveal()}"}
 
 
 class _Delivery(Struct, frozen=True):

@@ -16,6 +16,7 @@ from sluiceway import (
     Gateway,
     Intake,
     Malformed,
+    MediaFetcher,
     Outbound,
     Rejected,
     Request,
@@ -23,10 +24,11 @@ from sluiceway import (
     Secret,
     Sender,
     Sent,
+    Wanted,
     Webhook,
     WindowClosed,
 )
-from sluiceway_contracts import AnyPart, Choices, Media, MessageMarkSeen
+from sluiceway_contracts import AnyPart, Choices, Media, MessageMarkSeen, TypingSet
 
 from . import _meta
 from ._meta_messaging_errors import ERRORS
@@ -43,9 +45,13 @@ TITLE, PAYLOAD, BUTTONS, QUICK_REPLIES, PROMPT = 20, 1000, 3, 13, 640
 
 
 class MessagingApp(_meta.App, frozen=True, kw_only=True):
-    """A Meta app: by `app_id` we know the echoes of what we sent ourselves."""
+    """A Meta app: by `app_id` we know the echoes of what we sent ourselves.
+
+    With `store_media` files are fetched and stored, else they stay with Meta, and their addresses are told.
+    """
 
     app_id: Annotated[str, Meta(pattern="^[0-9]{1,32}$")]
+    store_media: bool = True
 
 
 class Business(Account, frozen=True, kw_only=True):
@@ -70,12 +76,12 @@ class Business(Account, frozen=True, kw_only=True):
         return self.address.partition("/")[2]
 
 
-class MetaMessaging(Gateway[MessagingApp, Business], Webhook, Sender, Actor):
+class MetaMessaging(Gateway[MessagingApp, Business], Webhook, Sender, Actor, MediaFetcher):
     """The Messenger Platform; a channel of it says what its deliveries are about and where messages are posted."""
 
     object: ClassVar[str]
     methods = frozenset({"GET", "POST"})
-    acts = (MessageMarkSeen,)
+    acts = (MessageMarkSeen, TypingSet)
     errors = ERRORS
     max_body_bytes = _meta.MAX_DELIVERY_BYTES
 
@@ -96,7 +102,14 @@ class MetaMessaging(Gateway[MessagingApp, Business], Webhook, Sender, Actor):
         if request.method == "GET":
             return Intake(reply=_meta.challenge(request, self.settings))
         patient = frozenset(id for id, account in self.accounts.items() if account.human_agent)
-        reader = Reader(self.object, self.schemes[0], self.settings.app_id, _meta.sole(self), patient)
+        reader = Reader(
+            object=self.object,
+            scheme=self.schemes[0],
+            app_id=self.settings.app_id,
+            nobody=_meta.sole(self),
+            patient=patient,
+            store_media=self.settings.store_media,
+        )
         facts = tuple(reader.facts(request.body))
         return Intake(facts=facts, discarded=not facts)
 
@@ -120,12 +133,22 @@ class MetaMessaging(Gateway[MessagingApp, Business], Webhook, Sender, Actor):
     def act(self, action: Action[Business]) -> Flow[None]:
         """https://developers.facebook.com/documentation/business-messaging/messenger-platform/send-messages/sender-actions
 
-        What the customer wrote is marked as seen, all of it.
+        What the customer wrote is marked as seen, all of it. Instagram has the same actions:
+        https://developers.facebook.com/documentation/business-messaging/instagram-messaging/features/sender-actions
         """
         body = {"recipient": _recipient(action.recipient, action.account, self.schemes[0])}
-        response = yield self._post(action.account, body | {"sender_action": "mark_seen"})
+        response = yield self._post(action.account, body | {"sender_action": _sender_action(action)})
         if not 200 <= response.status < 300:
             raise _meta.refusal(self, response)
+
+    def media_hosts(self) -> tuple[str, ...]:
+        """Meta's, and that of `api_url`."""
+        return _meta.media_hosts(self.settings)
+
+    def locate(self, wanted: Wanted[Business]) -> Flow[Request]:
+        """The address that came with the message, which is proof enough for Meta: it gets no token."""
+        yield from ()  # nobody need be asked
+        return Request.get(wanted.reference)
 
     def _post(self, account: Business, body: Json) -> Request:
         return _meta.post(self.settings, self.path(account), msgspec.json.encode(body), account.access_token)
@@ -167,6 +190,15 @@ def _content(part: AnyPart) -> Json:
             menu = {"template_type": "button", "text": part.prompt or "", "buttons": buttons}
             return {"attachment": {"type": "template", "payload": menu}}
     return {"text": part.plain()}
+
+
+def _sender_action(action: Action[Business]) -> str:
+    match action.command:
+        case TypingSet(state="started"):
+            return "typing_on"
+        case TypingSet():
+            return "typing_off"
+    return "mark_seen"
 
 
 class _Taken(Struct, frozen=True):

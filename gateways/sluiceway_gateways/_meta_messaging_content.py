@@ -6,7 +6,7 @@ https://developers.facebook.com/documentation/business-messaging/messenger-platf
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
@@ -48,10 +48,22 @@ SOURCES = {"ADS": "ad", "CUSTOMER_CHAT_PLUGIN": "page", "MESSENGER_CODE": "qr"}
 MENTIONED = Notice(code="story_mention", text="The customer mentioned you in a story")
 
 
-def parts(message: Incoming, raw: tuple[Any, ...]) -> tuple[AnyPart, ...]:
-    """What the message says; `raw` are its attachments as they came."""
+class Reading(NamedTuple):
+    """Parts, and by part id the addresses of the files that are to be fetched."""
+
+    parts: tuple[AnyPart, ...]
+    media: dict[str, str]
+
+
+def reading(message: Incoming, raw: tuple[Any, ...], *, store_media: bool) -> Reading:
+    """What the message says; `raw` are its attachments as they came. Files that are not to be stored stay remote."""
     found = list(_parts(message, raw)) if not message.is_unsupported else []
-    return numbered(found or [Unknown(was="unsupported", raw=list(raw) or None)])
+    if not found:
+        return Reading(numbered([Unknown(was="unsupported", raw=list(raw) or None)]), {})
+    if not store_media:
+        return Reading(numbered([_remote(part, url) if url else part for part, url in found]), {})
+    parts = numbered([part for part, _ in found])
+    return Reading(parts, {part.id: url for part, (_, url) in zip(parts, found, strict=True) if url})
 
 
 def tapped(tap: Tap) -> tuple[AnyPart, ...]:
@@ -85,11 +97,12 @@ def story(message: Incoming) -> Referral | None:
     return Referral(kind="post", url=told.url, title="story", id=told.id) if told else None
 
 
-def _parts(message: Incoming, raw: tuple[Any, ...]) -> Iterator[AnyPart]:
+def _parts(message: Incoming, raw: tuple[Any, ...]) -> Iterator[tuple[AnyPart, str]]:
+    """Each part, with the address of its file."""
     if message.quick_reply is not None:
-        yield _choice(message.quick_reply.payload, message.text)
+        yield _choice(message.quick_reply.payload, message.text), ""
     elif message.text:
-        yield Text(text=message.text)
+        yield Text(text=message.text), ""
     seen: set[str] = set()
     for attachment, as_it_came in zip(message.attachments, raw, strict=True):
         same = _same(attachment)
@@ -112,25 +125,29 @@ def _same(attachment: Attachment) -> str | None:
     return str(payload.sticker_id) if payload.sticker_id else payload.url
 
 
-def _attached(attachment: Attachment, raw: Any) -> Iterator[AnyPart]:
+def _attached(attachment: Attachment, raw: Any) -> Iterator[tuple[AnyPart, str]]:
     payload = attachment.payload or Payload()
     kind = KINDS.get(attachment.type)
     if attachment.type == "story_mention":
-        yield MENTIONED
+        yield MENTIONED, ""
     if kind and payload.url:
-        yield _file("sticker" if payload.sticker_id else kind, payload.url, payload.title)
+        yield _file("sticker" if payload.sticker_id else kind, payload.url, payload.title), payload.url
     elif attachment.type == "location" and payload.coordinates:
         spot = payload.coordinates
-        yield Location(lat=spot.lat, lon=spot.long, name=attachment.title)
+        yield Location(lat=spot.lat, lon=spot.long, name=attachment.title), ""
     elif attachment.type != "story_mention":
-        yield Unknown(was=attachment.type, raw=raw, fallback=_words(attachment, payload))
+        yield Unknown(was=attachment.type, raw=raw, fallback=_words(attachment, payload)), ""
 
 
 def _file(kind: str, url: str, title: str | None) -> Media:
     name = unquote(url.partition("?")[0].rpartition("/")[2])
     mime = TYPES.get(name.rpartition(".")[2].lower(), "application/octet-stream")
     named = name if kind == "file" and "." in name else None
-    return Media(kind=kind, mime=mime, state="remote", url=url, name=named, caption=title)
+    return Media(kind=kind, mime=mime, name=named, caption=title)
+
+
+def _remote(part: AnyPart, url: str) -> AnyPart:
+    return msgspec.structs.replace(part, state="remote", url=url)
 
 
 def _words(attachment: Attachment, payload: Payload) -> str:

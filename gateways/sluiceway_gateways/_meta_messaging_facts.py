@@ -41,7 +41,8 @@ class Reader(Struct, frozen=True):
     """What must be known to read a connection's deliveries.
 
     `object` is what they are about, `scheme` that of the addresses, `app_id` our app's; `nobody` takes what belongs to
-    no one. In the pages or accounts `patient` people answer, who have longer.
+    no one. In the pages or accounts `patient` people answer, who have longer. Files are to be fetched where
+    `store_media` says so.
     """
 
     object: str
@@ -49,6 +50,7 @@ class Reader(Struct, frozen=True):
     app_id: str
     nobody: str
     patient: frozenset[str]
+    store_media: bool
 
     def facts(self, body: bytes) -> Iterator[AnyFact]:
         """Everything that a delivery says, in its order. Raises `Malformed`."""
@@ -93,7 +95,7 @@ class Reader(Struct, frozen=True):
             yield event.deleted(message)
         elif not (event.echo and str(message.app_id) == self.app_id):
             as_it_came = read_json(raw, RawHappening).message.attachments if message.attachments else ()
-            yield event.received(message, content.parts(message, as_it_came))
+            yield event.received(message, content.reading(message, as_it_came, store_media=self.store_media))
 
 
 class _Event:
@@ -117,12 +119,13 @@ class _Event:
             "sender": addresses.build(reader.scheme, at, self._customer),
         }
 
-    def received(self, message: Incoming, parts: tuple[AnyPart, ...]) -> AnyFact:
+    def received(self, message: Incoming, reading: content.Reading) -> AnyFact:
         answered = message.reply_to
         told = {"app_id": str(message.app_id)} if self.echo and message.app_id else {}
         return self._said(
             message.mid,
-            parts,
+            reading.parts,
+            media=reading.media,
             external_ids=(message.mid,),
             reply_to=MessageRef(external_id=answered.mid) if answered and answered.mid else None,
             referral=content.referral(message.referral) or content.story(message),

@@ -1,4 +1,4 @@
-"""The Messenger Platform in miniature: signed deliveries, the hook's validation, the Send API. Keeps no media."""
+"""The Messenger Platform in miniature: signed deliveries, the hook's validation, the Send API, files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import secrets
 import time
 from abc import abstractmethod
 from typing import Any, ClassVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import msgspec
 
@@ -18,9 +18,12 @@ from sluiceway.wire import JSON
 from . import _meta
 from ._meta_messaging import Business, MessagingApp
 from ._meta_messaging_errors import ERRORS
+from ._simulated_files import Files
 
 REFUSED, SILENT = "1555", "1557"
 DELIVERED_S, READ_S = 0.5, 0.8
+MEDIA = "/media/"
+SENDER_ACTIONS = frozenset({"mark_seen", "typing_on", "typing_off"})
 
 
 class MessagingSimulator(Simulator[MessagingApp, Business]):
@@ -33,6 +36,7 @@ class MessagingSimulator(Simulator[MessagingApp, Business]):
     def __init__(self, settings: MessagingApp, hook_url: str) -> None:
         super().__init__(settings, hook_url)
         self._written_to: dict[str, str] = {}
+        self._files = Files()
 
     def deliver(self, account: Business, sender: str, text: str) -> Request:
         """A customer's message; `sender` is their id with this page or account."""
@@ -57,14 +61,17 @@ class MessagingSimulator(Simulator[MessagingApp, Business]):
         return Request(method="GET", url=f"{self.hook_url}?{urlencode(query)}")
 
     def answer(self, request: Request) -> Answer:
-        """A page's or account's messages take messages; there is nothing else. Any token that proves itself will do."""
+        """A page's or account's messages take messages, `/media` has files. Any token that proves itself will do."""
+        called = urlsplit(request.url).path
+        if request.method == "GET" and called.startswith(MEDIA):
+            return self._file(unquote(called.removeprefix(MEDIA)))
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         proof = signing.hmac_hex(self.settings.app_secret.reveal().encode(), token.encode())
         if not token or (token != self.settings.access_token.reveal() and "appsecret_proof" not in request.query):
             return _refuse("190")
         if request.query.get("appsecret_proof", proof) != proof:
             return _refuse("100", "Invalid appsecret_proof provided in the API argument")
-        path = re.fullmatch(r"/v[0-9]+\.[0-9]+/([0-9]+|me)/messages", urlsplit(request.url).path)
+        path = re.fullmatch(r"/v[0-9]+\.[0-9]+/([0-9]+|me)/messages", called)
         if request.method != "POST" or path is None:
             return _refuse("100", "Unsupported request")
         try:
@@ -74,6 +81,10 @@ class MessagingSimulator(Simulator[MessagingApp, Business]):
             return _refuse("100", "(#100) The parameter recipient is required")
         return self._take(path[1], recipient, sent)
 
+    def _file(self, word: str) -> Answer:
+        """Its address is proof enough."""
+        return Answer(Response(status=429) if self._files.throttles(word) else self._files.served(word))
+
     def _take(self, path: str, recipient: str, sent: dict[str, Any]) -> Answer:
         code = recipient.removeprefix(REFUSED).replace("-", "/") if recipient.startswith(REFUSED) else ""
         late = code in ERRORS and ERRORS[code].outcome is Outcome.WINDOW_CLOSED
@@ -81,7 +92,7 @@ class MessagingSimulator(Simulator[MessagingApp, Business]):
             return _refuse(code)
         if recipient.startswith(SILENT):
             return Answer(Response(status=500))
-        if sent.get("sender_action") == "mark_seen":
+        if sent.get("sender_action") in SENDER_ACTIONS:
             return Answer(Response.of_json({"recipient_id": recipient}))
         message = sent.get("message")
         if not isinstance(message, dict) or not self._fits(message) or "messaging_type" not in sent:
@@ -113,10 +124,13 @@ class MessagingSimulator(Simulator[MessagingApp, Business]):
         if "quick_reply" in fields:
             message["quick_reply"] = {"payload": fields["quick_reply"]}
         if "image" in fields:
-            message["attachments"] = [{"type": "image", "payload": {"url": fields["image"]}}]
+            message["attachments"] = [{"type": "image", "payload": {"url": self._address(fields["image"])}}]
         if "reply_to" in fields:
             message["reply_to"] = {"mid": fields["reply_to"]}
         return {"message": message}
+
+    def _address(self, word: str) -> str:
+        return word if ":" in word else f"{self.settings.api_url.rstrip('/')}{MEDIA}{quote(word, safe='')}"
 
     def _post(self, at: str, *events: dict[str, Any]) -> Request:
         delivery = {"object": self.object, "entry": [{"id": at, "time": now_ms(), "messaging": list(events)}]}

@@ -23,6 +23,7 @@ from sluiceway import (
 )
 from sluiceway.wire import FORM
 
+API = "https://api.twilio.com"
 SIGNATURE = "x-twilio-signature"
 BODY_HASH = "bodySHA256"
 
@@ -37,7 +38,7 @@ class Connection(Settings, frozen=True, kw_only=True):
     token: Secret
     api_key_sid: Annotated[str, Meta(pattern="^SK[0-9a-fA-F]{32}$")] | None = None
     api_key_secret: Secret | None = None
-    api_url: str = "https://api.twilio.com"
+    api_url: str = API
 
     def __post_init__(self) -> None:
         if not self.token.reveal():

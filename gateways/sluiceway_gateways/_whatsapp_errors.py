@@ -1,8 +1,9 @@
 """The Cloud API's error codes that a message can meet, by what they mean for it; not those of set-up and calls.
 
-https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes. What only one recipient,
-country or template meets is REJECTED or FAILED, never CREDENTIALS: that pauses the account. A code that is not here is
-REJECTED by an answer and FAILED in a receipt; 1 is left out, as it may be Meta's fault or ours: the HTTP status tells.
+https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes. `code/subcode` goes
+before `code`. What only one recipient, country or template meets is REJECTED or FAILED, never CREDENTIALS: that pauses
+the account. A code that is not here is REJECTED by an answer and FAILED in a receipt; 1 is left out, as it may be
+Meta's fault or ours: the HTTP status tells.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ _CREDENTIALS = {
 
 _REJECTED = {
     "100": "a parameter is unknown or misspelled",
+    "100/33": "Meta has nothing by this id, or nothing that this token may use",
     "130497": "the business may not write to people in this country",
     "131008": "a required parameter is missing",
     "131009": "a parameter has a value that Meta does not take",
@@ -102,4 +104,4 @@ ERRORS: Mapping[str, Fault] = {
     )
     for code, text in codes.items()
 }
-"""By code, as text."""
+"""By `code` or `code/subcode`, as text."""

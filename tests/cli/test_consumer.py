@@ -25,7 +25,7 @@ from sluiceway.bus.streams import Layout, ensure
 from sluiceway.config import Nats
 from sluiceway.errors import Unavailable
 from sluiceway.gateway import Secret
-from sluiceway_contracts import Command, ConversationClose, ConversationState, subjects
+from sluiceway_contracts import Command, ConversationClose, ConversationState, TypingSet, subjects
 
 from .conftest import CONVERSATION, Cli, free_port, received
 
@@ -248,6 +248,21 @@ async def test_the_printed_user_publishes_its_tenants_commands(desk: Guarded) ->
         assert ack.stream == "N_COMMANDS"
 
 
+async def test_the_printed_user_says_that_somebody_is_typing(desk: Guarded) -> None:
+    command = Command(tenant="acme", subject=CONVERSATION, data=TypingSet(state="started"))
+    async with linked(desk.nats) as admin, reader(desk) as client:
+        heard = asyncio.Event()
+
+        async def hear(message: Any) -> None:
+            heard.set()
+
+        await admin.subscribe(command.nats_subject("p"), hear)
+        await admin.request("$JS.API.INFO")  # so that the server has heard of it
+        await client.publish(command.nats_subject("p"), command.encode(), headers=command.headers())
+        async with asyncio.timeout(5):
+            await heard.wait()
+
+
 class NoOwners:
     async def owner(self, tenant: str, address: str) -> str | None:
         return None
@@ -312,6 +327,8 @@ async def test_the_printed_user_hears_what_is_live_of_its_tenant_alone(desk: Gua
         "$JS.API.STREAM.LIST",
         "p.v1.globex.ask.conversation",
         "p.v1.globex.commands.any.any.conversation.close._",
+        f"p.v1.globex.live.typing.set._._.{CONVERSATION}",
+        f"p.v1.acme.live.typing.changed._._.{CONVERSATION}",
         "p.v1.acme.events.message.received.sms._._",
         "$KV.N_STATE.acme.conversation.x",
     ],

@@ -189,11 +189,25 @@ def test_one_of_several_accounts_must_be_named(configured: Cli) -> None:
     assert configured.run("simulate", "sms", "--from", CUSTOMER, "--account", "de-sms", "Hello?").returncode == 1
 
 
+PIGEON = """
+[identity]
+key = "env:IDENTITY_KEY"
+[connections.birds]
+gateway = "pigeon.post"
+secret = "env:IDENTITY_KEY"
+[accounts.north]
+connection = "birds"
+tenant = "acme"
+address = "x-pigeon:north"
+"""
+
+
 def test_a_further_field_is_for_those_that_have_some(configured: Cli) -> None:
-    done = configured.run("simulate", "sms", "--from", CUSTOMER, "--field", "order=A-1", "Hello?")
+    configured.write("sluiceway.toml", PIGEON)
+    done = configured.run("simulate", "pigeon", "--from", "grey-7", "--field", "order=A-1", "Coo?")
     assert done.returncode == 2
-    assert "a delivery of sms.twilio has no further fields" in " ".join(done.stderr.split())
-    done = configured.run("simulate", "sms", "--from", CUSTOMER, "--field", "order", "Hello?")
+    assert "a delivery of pigeon.post has no further fields" in " ".join(done.stderr.split())
+    done = configured.run("simulate", "pigeon", "--from", "grey-7", "--field", "order", "Coo?")
     assert done.returncode == 2
     assert "'order' is no field: write NAME=VALUE" in " ".join(done.stderr.split())
 

@@ -23,7 +23,7 @@ def test_a_gateway_is_listed_with_its_distribution_and_abilities() -> None:
     row = listed()["sms.twilio"]
     assert row["channel"] == "sms"
     assert row["distribution"] == "sluiceway"
-    assert row["abilities"] == ["Webhook", "Sender"]
+    assert row["abilities"] == ["Webhook", "Sender", "MediaFetcher"]
     assert row["simulator"] is True
     assert "error" not in row
 

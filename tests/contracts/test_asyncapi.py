@@ -10,7 +10,17 @@ from typing import Any
 
 import pytest
 
-from sluiceway_contracts import COMMANDS, EVENTS, LIVE, Command, ConversationClose, Event, TypingChanged
+from sluiceway_contracts import (
+    COMMANDS,
+    EVENTS,
+    LIVE,
+    LIVE_COMMANDS,
+    Command,
+    ConversationClose,
+    Event,
+    TypingChanged,
+    TypingSet,
+)
 from sluiceway_contracts.asyncapi import address, asyncapi
 from sluiceway_contracts.messages import Party
 from sluiceway_contracts.schema import dumps
@@ -53,9 +63,18 @@ def test_addresses_are_the_subjects_that_envelopes_go_to() -> None:
     )
 
 
-def test_only_live_events_are_outside_the_room_that_is_stored() -> None:
+def test_the_address_of_a_live_command_is_the_subject_that_it_goes_to() -> None:
+    command = Command(tenant="acme", subject=CONVERSATION, data=TypingSet(state="started"))
+    assert command.nats_subject() == address(command.type).format(
+        tenant="acme", channel="_", contact="_", conversation=CONVERSATION
+    )
+    assert asyncapi()["operations"]["typing.set"]["action"] == "send"
+
+
+def test_only_what_is_live_is_outside_the_rooms_that_are_stored() -> None:
     outside = {type for type in EVENTS if ".events." not in address(type)}
     assert outside == LIVE
+    assert {type for type in COMMANDS if ".commands." not in address(type)} == LIVE_COMMANDS
 
 
 def test_no_discriminator_is_left_which_asyncapi_does_not_allow() -> None:

@@ -24,6 +24,7 @@ from sluiceway_contracts import (
     Party,
     Text,
     TypingChanged,
+    TypingSet,
     Undecodable,
     Unknown,
     UnknownCommand,
@@ -42,6 +43,7 @@ CONVERSATION = "019bbbc6-c3e2-792e-82e4-6aa12752135b"
 CONTACT = "019bbbc6-c3de-786e-b17a-c27601eac234"
 OPENED = ConversationOpened(conversation_id=CONVERSATION, contact_id=CONTACT, channel="sms", reason="inbound")
 SEND = MessageSend(message_id=CONVERSATION, author=Party(role="bot"), parts=(Text(text="Hi"),))
+TYPING = TypingSet(state="started")
 
 OFFSETS = st.integers(-14 * 60, 14 * 60).map(lambda minutes: datetime.timezone(datetime.timedelta(minutes=minutes)))
 JSON = st.recursive(
@@ -103,6 +105,12 @@ class TestSubject:
         direct = Command(tenant="acme", channel="sms", account="uk-sms", data=SEND)
         assert dispatched.nats_subject() == f"sluiceway.v1.acme.commands.any.any.message.send.{CONVERSATION}"
         assert direct.nats_subject() == "sluiceway.v1.acme.commands.sms.uk-sms.message.send._"
+
+    def test_of_a_live_command_is_one_that_no_stream_keeps(self) -> None:
+        command = Command(tenant="acme", channel="sms", contactid=CONTACT, subject=CONVERSATION, data=TYPING)
+        assert command.nats_subject() == f"sluiceway.v1.acme.live.typing.set.sms.{CONTACT}.{CONVERSATION}"
+        command = Command(tenant="acme", subject=CONVERSATION, data=TYPING)
+        assert command.nats_subject(prefix="eu") == f"eu.v1.acme.live.typing.set._._.{CONVERSATION}"
 
     def test_of_an_envelope_with_a_hostile_tenant_is_refused(self) -> None:
         event = Event.decode(json.dumps(RECEIVED | {"tenant": "acme.>"}).encode())

@@ -57,7 +57,9 @@ class TestCommittedFiles:
         assert breaking(json.loads((SCHEMA / "released" / "v1.json").read_bytes()), json_schema()) == []
 
     def test_move_no_subject_of_the_last_release(self) -> None:
-        assert breaking_subjects(json.loads((SCHEMA / "released" / "asyncapi.json").read_bytes()), asyncapi()) == []
+        """But the one of typing.set, which no gateway carried out where it was: under live no stream keeps it."""
+        moved = breaking_subjects(json.loads((SCHEMA / "released" / "asyncapi.json").read_bytes()), asyncapi())
+        assert [sentence.partition(":")[0] for sentence in moved] == ["typing.set"]
 
     def test_are_written_to_the_folder_given(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         folder = tmp_path / "new"

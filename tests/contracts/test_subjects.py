@@ -100,6 +100,47 @@ class TestCommand:
             subjects.command("acme", "sluiceway.message.send", **where)
 
 
+class TestLiveCommand:
+    def test_needs_only_a_tenant_and_a_conversation(self) -> None:
+        subject = subjects.live_command("acme", "sluiceway.typing.set", "v1")
+        assert subject == "sluiceway.v1.acme.live.typing.set._._.v1"
+
+    @given(TOKENS, COMMAND_TYPES, ABSENT_OR_TOKEN, ABSENT_OR_TOKEN, ABSENT_OR_TOKEN)
+    def test_what_was_built_is_parsed_again(
+        self, tenant: str, type: str, channel: str | None, contact: str | None, conversation: str | None
+    ) -> None:
+        subject = subjects.live_command(tenant, type, conversation, channel=channel, contact=contact)
+        found = subjects.parse_live_command(subject)
+        assert found == EventSubject(tenant, "live", type, channel, contact, conversation)
+
+    @given(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+    def test_hostile_text_builds_no_subject_outside_its_tenant(
+        self, tenant: str, channel: str, contact: str, conversation: str
+    ) -> None:
+        type = "sluiceway.typing.set"
+        try:
+            subject = subjects.live_command(tenant, type, conversation, channel=channel, contact=contact)
+        except InvalidSubject:
+            return
+        assert subject.split(".")[2:] == [tenant, "live", "typing", "set", channel, contact, conversation]
+
+    @pytest.mark.parametrize(
+        "subject",
+        [
+            "sluiceway.v1._.live.typing.set._._.v1",
+            "sluiceway.v1.any.live.typing.set._._.v1",
+            "sluiceway.v1.acme.events.typing.set._._.v1",
+            "sluiceway.v1.acme.commands.any.any.typing.set.v1",
+            "sluiceway.v1.acme.live.typing.set.any.any.v1",
+            "sluiceway.v1.acme.live.typing.set._._.*",
+            "sluiceway.v1.acme.live.typing.set._.v1",
+        ],
+    )
+    def test_of_no_tenant_or_of_another_room_is_none(self, subject: str) -> None:
+        with pytest.raises(InvalidSubject):
+            subjects.parse_live_command(subject)
+
+
 class TestAsk:
     def test_names_the_question(self) -> None:
         assert subjects.ask("acme", "can-send") == "sluiceway.v1.acme.ask.can-send"
@@ -136,6 +177,6 @@ class TestParsing:
 
     @given(st.text())
     def test_of_any_text_fails_in_one_way_only(self, subject: str) -> None:
-        for parse in (subjects.parse_event, subjects.parse_command):
+        for parse in (subjects.parse_event, subjects.parse_command, subjects.parse_live_command):
             with pytest.raises(InvalidSubject):
                 parse(subject)

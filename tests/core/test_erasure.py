@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import hashlib
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -23,6 +25,7 @@ from sluiceway.erasure import Erasure
 from sluiceway.gateway import Received
 from sluiceway.identity import Identity
 from sluiceway.ledger import MessageRecord
+from sluiceway.media import MediaStore
 from sluiceway.merges import Grounds
 from sluiceway.placement import Placement
 from sluiceway.record import Record
@@ -34,14 +37,18 @@ from sluiceway_contracts import (
     Command,
     ContactErased,
     Event,
+    FileRef,
+    MessageMedia,
     MessageReceived,
     MessageSend,
     MessageStatus,
     Party,
+    StoredFile,
     Text,
     now,
     uuid7,
 )
+from sluiceway_gateways._simulated_files import file
 from sluiceway_gateways.webform.http import KEY
 
 from .conftest import ENVIRONMENT, TWILIO, Rig, running, until
@@ -98,6 +105,7 @@ def erasure(rig: Rig, link: Link | None = None, settle_s: float = 0.3) -> Erasur
         Identity(secret),
         continuity=placement.continuity,
         stream=stream,
+        files=MediaStore(link, layout, 1 << 20),
         settle_s=settle_s,
     )
 
@@ -472,3 +480,77 @@ async def ledgers(rig: Rig) -> dict[str, MessageRecord]:
     bucket = Bucket(rig.link, f"{rig.core.nats.names}_MESSAGES", MessageRecord)
     found = {key: await bucket.get(key) for key in await bucket.keys("acme.m.")}
     return {key: entry.value for key, entry in found.items() if entry is not None}
+
+
+async def test_the_files_of_a_person_are_gone_and_those_that_others_have_too_stay(rig: Rig) -> None:
+    files = rig.service._files
+
+    async def mms(word: str, sender: str) -> None:
+        rig.simulator.fields = {"media": word}
+        assert (await rig.text("Look", sender)).status == 200
+
+    for word, sender in (("mine", ANN), ("ours", ANN), ("ours", BYSTANDER), ("theirs", BYSTANDER)):
+        await mms(word, sender)
+    told = await rig.until_event("message.media", 4)
+    refs = [event.data.ref for event in told if isinstance(event.data, MessageMedia)]
+    by_word = {word: FileRef.parse(ref or "") for word, ref in zip(_words(told), refs, strict=True)}
+    assert len(set(by_word.values())) == 3
+    contact = await who(rig, ANN)
+    await erasure(rig).erase(change(contact))
+    mine, ours, theirs = (by_word[word] for word in ("mine", "ours", "theirs"))
+    assert [await files.find(ref) is not None for ref in (mine, ours, theirs)] == [False, True, True]
+    chunks = await _chunks(rig)
+    assert _png("mine") not in chunks
+    assert _png("theirs") in chunks
+
+
+def _words(told: list[Event]) -> list[str]:
+    """Which file each tells of, by its hash."""
+    known = {hashlib.sha256(_png(word)).hexdigest(): word for word in ("mine", "ours", "theirs")}
+    return [known[(event.data.ref or "").rpartition("/")[2]] for event in told if isinstance(event.data, MessageMedia)]
+
+
+def _png(word: str) -> bytes:
+    found = file(word)
+    assert found is not None
+    return found.body
+
+
+async def _chunks(rig: Rig) -> list[bytes]:
+    """What the bucket's stream holds."""
+    stream, found = f"OBJ_{Layout(rig.core.nats).media('acme')}", []
+    async for stored in Reader(rig.link, stream).messages("$O.>", "all", follow=False):
+        found.append(stored.data)
+    return found
+
+
+async def test_a_file_that_was_still_to_be_fetched_is_neither_fetched_nor_told(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, let, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    answer, keep = rig.provider.answer, MediaStore.keep
+
+    async def late(request: Request) -> Response:
+        if request.method == "GET":
+            asked.set()
+            await let.wait()
+        return await answer(request)
+
+    async def kept(self: MediaStore, *arguments: Any) -> StoredFile:
+        try:
+            return await keep(self, *arguments)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(rig.provider, "answer", late)
+    monkeypatch.setattr(MediaStore, "keep", kept)
+    rig.simulator.fields = {"media": "mine"}
+    assert (await rig.text("Look", ANN)).status == 200
+    await asked.wait()
+    await erasure(rig).erase(change(await who(rig, ANN)))
+    let.set()
+    await ended.wait()
+    await asyncio.sleep(0.2)
+    assert await rig.events("message.media") == []
+    assert await _chunks(rig) == []
+    assert await rig.stream("FETCHES") == []

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from sluiceway.errors import Ambiguous, SendError, Throttled, Unreachable
 from sluiceway.gateway import Flow
+from sluiceway.http import body as body_module
 from sluiceway.http import client as client_module
 from sluiceway.http import server as server_module
 from sluiceway.http.client import Client, retry_after_s
@@ -177,7 +178,7 @@ async def test_a_small_body_that_inflates_too_far_is_refused(server: Server, ech
 async def test_a_body_that_does_not_come_in_time_is_cut_off(
     server: Server, echo: Echo, start: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "BODY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(body_module, "BODY_TIMEOUT_S", 0.1)
     async with peer(server.listen) as one:
         assert await one.ask(start) == 408
     assert echo.requests == []

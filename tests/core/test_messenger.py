@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
 from sluiceway import Request, Response
+from sluiceway.bus.streams import Layout
+from sluiceway.media import MediaStore
 from sluiceway.testing.nats import NatsServer
 from sluiceway_contracts import (
     Choice,
     Choices,
+    Event,
     Media,
     MessageDeleted,
+    MessageMedia,
     MessageReaction,
     MessageReceived,
     MessageRef,
@@ -26,6 +32,7 @@ from sluiceway_contracts import (
 )
 from sluiceway_gateways._meta_messaging import Business
 from sluiceway_gateways._meta_messaging_simulator import MessagingSimulator
+from sluiceway_gateways._simulated_files import file
 
 from . import conftest
 from .conftest import Rig, running
@@ -62,6 +69,10 @@ human_agent = true
 """
 
 
+PUBLIC = CONFIG.replace("[http]\n", '[http]\npublic_url = "https://hooks.example"\n')
+BOTH = pytest.mark.parametrize("chat", ["messenger", "instagram"], indirect=True)
+
+
 class Chat:
     """A customer of the rig."""
 
@@ -86,19 +97,46 @@ class Chat:
         assert isinstance(events[-1].data, MessageReceived)
         return events[-1].data
 
+    async def shows(self, text: str) -> tuple[Event, MessageReceived]:
+        """The customer writes with a picture that the simulator has."""
+        self.meta.fields = {"image": "cat"}
+        assert (await self.rig.deliver(self.meta.deliver(self.account(), PSID, text))).status == 200
+        (event,) = await self.rig.events("message.received")
+        assert isinstance(event.data, MessageReceived)
+        return event, event.data
+
+    def posted(self) -> list[dict[str, Any]]:
+        """What Meta was sent."""
+        requests = self.rig.provider.requests
+        return [request.json(dict[str, Any]) for request in requests if request.method == "POST"]
+
+
+async def at_once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+@pytest.fixture
+def config() -> str:
+    """Of a Meta app whose hooks nobody reaches from elsewhere."""
+    return CONFIG
+
 
 @pytest.fixture
 async def chat(
-    tmp_path: Path, shared_nats: NatsServer, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    tmp_path: Path,
+    shared_nats: NatsServer,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    config: str,
 ) -> AsyncIterator[Chat]:
     for name in ("META_SECRET", "META_VERIFY", "META_TOKEN", "META_OTHER"):
         monkeypatch.setitem(conftest.ENVIRONMENT, name, name.lower())
     channel = getattr(request, "param", "messenger")
-    async with running(tmp_path, shared_nats, CONFIG.format(channel=channel)) as rig:
+    async with running(tmp_path, shared_nats, config.format(channel=channel)) as rig:
         yield Chat(rig)
 
 
-@pytest.mark.parametrize("chat", ["messenger", "instagram"], indirect=True)
+@BOTH
 class TestBoth:
     async def test_meta_can_validate_the_hook(self, chat: Chat) -> None:
         answer = await chat.rig.deliver(chat.meta.validation(challenge="4711"))
@@ -114,27 +152,25 @@ class TestBoth:
         assert await chat.rig.events() == []
 
     async def test_an_image_comes_and_one_goes(self, chat: Chat) -> None:
-        url = "https://cdn.example/1.jpg"
-        image = {"type": "image", "payload": {"url": url}}
-        told = await chat.writes("m_1", "It came broken", attachments=[image])
-        (event,) = await chat.rig.events("message.received")
+        event, told = await chat.shows("It came broken")
         text, part = told.message.parts
         assert isinstance(part, Media)
-        assert (text.plain(), part.mime, part.url) == ("It came broken", "image/jpeg", url)
+        assert (text.plain(), part.kind) == ("It came broken", "image")
         assert told.message.reply_window_ends is not None
+        theirs = told.message.external_ids[0]
         photo = Media(kind="image", mime="image/png", url="https://shop.example/1.png")
         choices = Choices(prompt="Which?", options=tuple(Option(id=str(n), title=f"No. {n}") for n in range(4)))
         await chat.rig.send(
             account="shop",
             conversation_id=event.subject,
             parts=(Text(text="Like this?"), photo, choices),
-            reply_to=MessageRef(id=told.message.id, external_id="m_1"),
+            reply_to=MessageRef(id=told.message.id, external_id=theirs),
         )
         await chat.rig.until_event("message.sent")
         await chat.rig.until_event("message.seen")
-        bodies = [request.json(dict[str, Any]) for request in chat.rig.provider.requests]
+        bodies = chat.posted()
         assert [sorted(body["message"]) for body in bodies] == [["text"], ["attachment"], ["quick_replies", "text"]]
-        assert [body.get("reply_to") for body in bodies] == [{"mid": "m_1"}, None, None]
+        assert [body.get("reply_to") for body in bodies] == [{"mid": theirs}, None, None]
 
     async def test_a_tapped_button_is_a_choice(self, chat: Chat) -> None:
         assert (await chat.does(postback={"mid": "m_T", "title": "Track", "payload": "TRACK"})).status == 200
@@ -187,6 +223,52 @@ class TestBoth:
         await chat.rig.until_event("message.sent")
         assert chat.rig.provider.requests[-1].json(dict[str, Any])["tag"] == "HUMAN_AGENT"
         assert chat.rig.provider.requests[-1].headers["authorization"] == "Bearer meta_other"
+
+
+async def test_a_picture_that_comes_by_messenger_is_pending_and_then_stored_as_what_it_is(chat: Chat) -> None:
+    event, told = await chat.shows("It came broken")
+    part = told.message.parts[1]
+    assert isinstance(part, Media)
+    assert (part.state, part.ref, part.url) == ("pending", None, None)
+    (stored,) = await chat.rig.until_event("message.media")
+    picture = file("cat")
+    assert isinstance(stored.data, MessageMedia)
+    assert picture is not None
+    assert (stored.data.message_id, stored.data.part_id, stored.subject) == (told.message.id, part.id, event.subject)
+    assert (stored.data.state, stored.data.mime, stored.data.size) == ("stored", "image/png", len(picture.body))
+    assert stored.data.ref == f"media:acme/{hashlib.sha256(picture.body).hexdigest()}"
+
+
+@pytest.mark.parametrize("chat", ["instagram"], indirect=True)
+async def test_a_picture_that_comes_by_instagram_stays_with_meta(chat: Chat) -> None:
+    _, told = await chat.shows("It came broken")
+    part = told.message.parts[1]
+    assert isinstance(part, Media)
+    assert (part.state, part.ref, part.url) == ("remote", None, f"{chat.meta.settings.api_url}/media/cat")
+    assert await chat.rig.stream("FETCHES") == []
+
+
+@BOTH
+@pytest.mark.parametrize("config", [PUBLIC])
+async def test_a_stored_file_goes_out_as_a_link_that_meta_can_fetch_it_by(chat: Chat) -> None:
+    rig, picture = chat.rig, file("cat")
+    assert picture is not None
+    store = MediaStore(rig.link, Layout(rig.core.nats), rig.core.media.max_bytes)
+    stored = await store.keep("acme", at_once(picture.body))
+    photo = Media(kind="image", ref=stored.ref, name="cat.png")
+    await rig.send(account="shop", to=(f"{chat.meta.channel}:{PAGE}/{PSID}",), parts=(photo,))
+    await rig.until_event("message.sent")
+    (body,) = chat.posted()
+    assert body["message"]["attachment"]["type"] == "image"
+    url = body["message"]["attachment"]["payload"]["url"]
+    digest = hashlib.sha256(picture.body).hexdigest()
+    where, _, query = url.partition("?")
+    assert where == f"https://hooks.example/media/acme/{digest}/cat.png"
+    assert parse_qs(query).keys() == {"until", "signature"}
+    answer = await rig.client.exchange(
+        Request.get(url.replace("https://hooks.example", f"http://{rig.core.http.listen}"))
+    )
+    assert (answer.status, answer.headers["content-type"], answer.body) == (200, "image/png", picture.body)
 
 
 async def test_what_was_sent_by_messenger_is_delivered_and_seen(chat: Chat) -> None:

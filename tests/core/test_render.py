@@ -66,12 +66,22 @@ def test_media_alone_needs_no_text() -> None:
         photo(url=None),
         photo(url="http://shop.example/1.jpg"),
         photo(url="file:///etc/passwd"),
-        photo(size=1001),
-        photo(mime="text/vcard", size=11),
     ],
 )
 def test_media_that_the_channel_does_not_take_is_its_plain_text(media: Media) -> None:
     assert pieces(media) == [(media.plain(), 0)]
+
+
+@pytest.mark.parametrize("media", [photo(size=1001), photo(mime="text/vcard", size=11)])
+def test_media_that_is_only_too_large_is_refused(media: Media) -> None:
+    with pytest.raises(Unsendable) as error:
+        pieces(Text(text="Look"), media)
+    assert error.value.code == "media_too_large"
+    assert str(media.size) in str(error.value)
+
+
+def test_a_stored_file_needs_no_address() -> None:
+    assert pieces(photo(url=None, ref="media:acme/" + "0" * 64)) == [("", 1)]
 
 
 def test_an_attachment_that_the_channel_does_not_take_leaves_the_text_alone() -> None:

@@ -321,4 +321,4 @@ def test_every_promise_names_tests_that_there_are() -> None:
         found |= set(re.findall(r"def (test_\w+)\(", file.read_text(encoding="utf-8")))
     assert len(named) > 40
     assert named - found == set()
-    assert len(text.splitlines()) <= 120
+    assert len(text.splitlines()) <= 130

@@ -199,7 +199,7 @@ async def test_streams_that_an_administrator_makes_are_waited_for(
         await until(lambda: not service.link.connected, "the loss is noticed")
         own_nats.restart()
         await until(lambda: link.connected, "NATS is back")
-        await ensure(link, Layout(service._core.nats), create=True)
+        await ensure(link, Layout(service._core.nats), create=True, tenants=("acme",))
         await until(lambda: service.ready, "the service is ready")
         await service.stop()
 

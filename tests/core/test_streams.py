@@ -69,7 +69,7 @@ async def test_what_is_there_is_left_alone(link: Link, layout: Layout) -> None:
     assert after["state"]["messages"] == 1
 
 
-ROOMS = ("EVENTS", "SCHEDULED", "COMMANDS", "DEAD", "IDENTITY", "MESSAGES", "STATE", "ACCOUNTS")
+ROOMS = ("EVENTS", "SCHEDULED", "COMMANDS", "DEAD", "FETCHES", "IDENTITY", "MESSAGES", "STATE", "ACCOUNTS")
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "subjects": ({"subjects": ["elsewhere.>"]}, r"has subjects=\['elsewhere\.>'\], but must have .*; alter it"),
     "discard": ({"discard": "old"}, "has discard=old, but must have new; alter it"),
@@ -108,12 +108,12 @@ async def test_checking_names_the_first_that_is_missing_and_makes_nothing(link: 
     remedy = f"the stream {layout.events} is missing; create it, or set nats.streams to create"
     with pytest.raises(StreamsError, match=remedy):
         await ensure(link, layout, create=False)
-    assert [name for name in layout.configs if await exists(link, layout, name)] == []
+    assert [name for name, wanted in layout.configs.items() if await exists(link, name, wanted)] == []
 
 
 async def test_checking_passes_where_everything_is_there(link: Link, layout: Layout) -> None:
     await ensure(link, layout, create=False)
-    assert all([await exists(link, layout, name) for name in layout.configs])
+    assert all([await exists(link, name, wanted) for name, wanted in layout.configs.items()])
 
 
 async def test_a_stream_that_cannot_be_made_says_why(link: Link, layout: Layout) -> None:

@@ -28,6 +28,7 @@ from sluiceway.errors import SluicewayError, Unavailable
 from sluiceway.gateway import Receipt, Secret
 from sluiceway.identity import Identity
 from sluiceway.ledger import Ledger, MessageRecord
+from sluiceway.media import MediaStore
 from sluiceway.parking import Parcel, Parking
 from sluiceway.service import Service
 from sluiceway.stream import EventStream
@@ -124,10 +125,11 @@ def test_no_text_in_an_envelope_leaves_its_tenants_subjects(
 
 @given(st.lists(HOSTILE, max_size=9).map(".".join))
 def test_no_subject_is_read_as_another_tenants(text: str) -> None:
-    for parse in (subjects.parse_command, subjects.parse_event):
+    for parse in (subjects.parse_command, subjects.parse_event, subjects.parse_live_command):
         for subject in (
             f"sluiceway.v1.acme.{text}",
             f"sluiceway.v1.acme.events.{text}",
+            f"sluiceway.v1.acme.live.{text}",
             f"sluiceway.v1.acme.commands.{text}",
         ):
             try:
@@ -200,8 +202,18 @@ PUBLISH = (
     "$JS.API.CONSUMER.UNPIN.{n}_COMMANDS.out_{tenant}_{channel}_{account}",
     "$JS.API.CONSUMER.MSG.NEXT.{n}_COMMANDS.out_{tenant}_{channel}_{account}",
     "$JS.ACK.{n}_COMMANDS.out_{tenant}_{channel}_{account}.>",
+    "{p}.v1.{tenant}.fetches.{channel}.>",
+    "$JS.API.CONSUMER.CREATE.{n}_FETCHES.*.{p}.v1.{tenant}.fetches.{channel}.>",
+    "$JS.API.CONSUMER.MSG.NEXT.{n}_FETCHES.in_{tenant}_{channel}_{account}",
+    "$JS.ACK.{n}_FETCHES.in_{tenant}_{channel}_{account}.>",
+    "$O.{n}_MEDIA_{tenant}.>",
+    "$JS.API.DIRECT.GET.OBJ_{n}_MEDIA_{tenant}",
+    "$JS.API.DIRECT.GET.OBJ_{n}_MEDIA_{tenant}.>",
+    "$JS.API.STREAM.PURGE.OBJ_{n}_MEDIA_{tenant}",
 )
 """What a gateway's user may publish to; and `$JS.API.STREAM.INFO.<stream>` of each stream and bucket."""
+GATEWAY_HEARS = ("{p}.v1.{tenant}.live.typing.set.>",)
+"""What a gateway's user may subscribe to, besides its inbox."""
 DISPATCHER = (
     "{p}.v1.*.events.>",
     "{p}.v1.*.commands.>",
@@ -218,6 +230,7 @@ DISPATCHER = (
     "$JS.API.DIRECT.GET.KV_{n}_ACCOUNTS.>",
     "$JS.API.DIRECT.GET.{n}_EVENTS.{p}.v1.*.events.message.received.>",
     "$JS.API.DIRECT.GET.{n}_COMMANDS",
+    "$JS.API.DIRECT.GET.OBJ_{n}_MEDIA_{tenant}.>",
     *(
         line.replace("NAME", name)
         for name in ("COMMANDS.dispatcher", "COMMANDS.unserved", "EVENTS.consents", "EVENTS.state")
@@ -281,9 +294,11 @@ class Guarded:
         # an account's durable is one token, and NATS knows no wildcard for a part of one
         gateway = [
             line.format(**words | {"account": account}) for line in PUBLISH for account in ("uk-sms", "de-sms")
-        ] + [f"$JS.API.STREAM.INFO.{stream}" for stream in self.layout.configs]
-        streams = [*self.layout.configs]
+        ] + [f"$JS.API.STREAM.INFO.{stream}" for stream in self.layout.with_media(["acme"])]
+        streams = [*self.layout.with_media(["acme", "globex"])]
         eraser = [line.format(stream=stream) for line in ERASER for stream in streams]
+        serving = user("gateway", sorted(set(gateway)))
+        serving["permissions"]["subscribe"]["allow"] += [line.format(**words) for line in GATEWAY_HEARS]
         dispatcher = user("dispatcher", sorted({*(line.format(**words) for line in DISPATCHER), *eraser}))
         dispatcher["permissions"]["subscribe"]["allow"] += [line.format(**words) for line in HEARS]
         dispatcher["permissions"]["allow_responses"] = True
@@ -295,7 +310,7 @@ class Guarded:
                 "authorization": {
                     "users": [
                         {"user": "admin", "password": PASSWORD},
-                        user("gateway", sorted(set(gateway))),
+                        serving,
                         user("reader", reader),
                         dispatcher,
                     ]
@@ -331,7 +346,7 @@ async def _make_streams(server: Guarded) -> None:
     for _ in range(100):
         try:
             async with server.link("admin") as link:
-                await ensure(link, server.layout, create=True)
+                await ensure(link, server.layout, create=True, tenants=("acme", "globex"))
             return
         except Unavailable:
             await asyncio.sleep(0.1)
@@ -454,6 +469,19 @@ async def test_a_gateways_user_is_refused_all_else(guarded: Guarded, subject: st
         with pytest.raises(Unavailable, match="in time"):
             await link.request(subject, b"{}", timeout_s=0.5)
         assert await stored(admin, guarded) == before
+
+
+async def test_a_gateways_user_hears_who_types_to_its_own_tenant_alone(guarded: Guarded) -> None:
+    heard: list[str] = []
+    async with guarded.link("admin") as admin, guarded.link("gateway") as link:
+        for subject in ("acme.live.typing.set.>", "globex.live.typing.set.>", "*.live.>", "acme.events.>"):
+            await link.receive(f"p.v1.{subject}", lambda message: heard.append(message.subject), queue="typing")
+        await link.request(link.api("STREAM.INFO.N_EVENTS"))  # so that the server has heard of it
+        for tenant in ("globex", "acme"):
+            await admin.send(f"p.v1.{tenant}.live.typing.changed._._.v", b"{}")
+            await admin.send(f"p.v1.{tenant}.live.typing.set._._.v", b"{}")
+        await until(lambda: heard, "it hears of its own")
+    assert heard == ["p.v1.acme.live.typing.set._._.v"]
 
 
 async def test_a_gateways_user_makes_no_consumer_of_another_tenants_commands(guarded: Guarded) -> None:
@@ -585,8 +613,16 @@ async def test_the_dispatchers_user_can_erase_and_a_gateways_cannot(guarded: Gua
             stream = EventStream(link, guarded.prefix)
             continuity = Continuity(link, guarded.layout.identity, KEY, stream, Windows(Conversations()))
             place = await continuity.resolve("acme", reach, "inbound")
+            files = MediaStore(link, guarded.layout, 1 << 20)
             eraser = Erasure(
-                link, guarded.layout, guarded.prefix, KEY, continuity=continuity, stream=stream, settle_s=0
+                link,
+                guarded.layout,
+                guarded.prefix,
+                KEY,
+                continuity=continuity,
+                stream=stream,
+                files=files,
+                settle_s=0,
             )
             erasing = eraser.erase(Change("acme", place.contact, now()))
             if name == "dispatcher":

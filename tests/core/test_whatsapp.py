@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,13 @@ from sluiceway_contracts import (
     Command,
     CommandFailed,
     ConsentChanged,
+    Event,
     Location,
+    Media,
     MessageDeleted,
     MessageEdited,
     MessageMarkSeen,
+    MessageMedia,
     MessageReact,
     MessageReaction,
     MessageReceived,
@@ -26,9 +31,11 @@ from sluiceway_contracts import (
     MessageSent,
     MessageStatus,
     Option,
+    Template,
     Text,
     uuid7,
 )
+from sluiceway_gateways._simulated_files import file
 from sluiceway_gateways.whatsapp.cloud import Number
 from sluiceway_gateways.whatsapp.cloud_simulator import WhatsAppSimulator
 
@@ -96,7 +103,13 @@ class Phone:
 
 def a_message(id: str, type: str = "text", **fields: Any) -> dict[str, Any]:
     who = {} if "from_user_id" in fields else {"from": CUSTOMER}
-    return {**who, "id": id, "timestamp": "1767225600", "type": type, **fields}
+    return {**who, "id": id, "timestamp": str(int(time.time())), "type": type, **fields}
+
+
+def an_image(word: str) -> dict[str, Any]:
+    """A picture that the simulator has, or has not."""
+    about = {"id": word, "mime_type": "image/jpeg", "sha256": "", "caption": "It came broken"}
+    return a_message(f"wamid.{word}", "image", image=about)
 
 
 @pytest.fixture
@@ -180,7 +193,7 @@ async def test_what_one_of_us_types_on_the_phone_is_ours_and_is_there_once(phone
     assert isinstance(sent.data, MessageSent)
 
     def echo(id: str, text: str) -> dict[str, Any]:
-        ours = {"from": "447700900123", "to": CUSTOMER, "id": id, "timestamp": "1767225700"}
+        ours = {"from": "447700900123", "to": CUSTOMER, "id": id, "timestamp": str(int(time.time()))}
         return {"message_echoes": [{**ours, "type": "text", "text": {"body": text}}]}
 
     for value in (echo(sent.data.message.external_ids[0], "On its way."), *[echo("wamid.t", "It is there")] * 2):
@@ -226,6 +239,22 @@ async def test_outside_the_window_it_is_rejected_by_name(phone: Phone) -> None:
     assert (status.data.status, error.code, error.provider_code) == ("rejected", "window_closed", "131047")
 
 
+async def test_after_the_window_only_a_template_goes_out_and_nothing_else_is_asked_of_meta(phone: Phone) -> None:
+    long_ago = a_message("wamid.old", text={"body": "Where is it?"}) | {"timestamp": "1767225600"}
+    assert (await phone.deliver({"messages": [long_ago]})).status == 200
+    (event,) = await phone.rig.events("message.received")
+    refused = await phone.rig.send("There.", account="uk-wa", conversation_id=event.subject)
+    (failed,) = await phone.rig.until_event("command.failed")
+    assert isinstance(failed.data, CommandFailed)
+    assert (failed.data.command_id, failed.data.error.code) == (refused.id, "window_closed")
+    assert phone.rig.provider.requests == []
+    update = Template(name="order_update", lang="en", params=("Friday",))
+    await phone.rig.send(account="uk-wa", conversation_id=event.subject, parts=(update,))
+    await phone.rig.until_event("message.sent")
+    (asked,) = phone.rig.provider.requests
+    assert asked.json(dict[str, Any])["template"]["name"] == "order_update"
+
+
 async def test_who_stopped_marketing_has_stopped_nothing_else(phone: Phone) -> None:
     await phone.rig.send(account="uk-wa", to=("whatsapp:1555131050",))
     (told,) = await phone.rig.until_event("consent.changed")
@@ -241,6 +270,49 @@ async def test_in_a_delivery_too_large_for_nats_one_bad_message_still_spoils_onl
     ((_, parked),) = await phone.rig.stream("DEAD")
     assert b"wamid.bad" in parked
     assert len(parked) < 1000
+
+
+class TestFiles:
+    async def fetched(self, phone: Phone, word: str) -> tuple[Event, MessageMedia]:
+        """The message with this picture as it came, and what became of the picture."""
+        assert (await phone.deliver({"messages": [an_image(word)]})).status == 200
+        (received,) = await phone.rig.events("message.received")
+        (told,) = await phone.rig.until_event("message.media")
+        assert isinstance(received.data, MessageReceived)
+        assert isinstance(told.data, MessageMedia)
+        (part,) = received.data.message.parts
+        assert isinstance(part, Media)
+        assert (part.kind, part.mime, part.state, part.ref, part.url) == ("image", "image/jpeg", "pending", None, None)
+        assert (told.data.message_id, told.data.part_id) == (received.data.message.id, part.id)
+        assert (told.subject, told.contactid) == (received.subject, received.contactid)
+        return received, told.data
+
+    async def test_a_picture_is_pending_and_then_stored_as_what_it_is(self, phone: Phone) -> None:
+        _, told = await self.fetched(phone, "cat")
+        picture = file("cat")
+        assert picture is not None
+        assert (told.state, told.mime, told.size, told.error) == ("stored", "image/png", len(picture.body), None)
+        assert told.ref == f"media:acme/{hashlib.sha256(picture.body).hexdigest()}"
+
+    async def test_a_stored_file_is_uploaded_once_for_two_messages(self, phone: Phone) -> None:
+        received, told = await self.fetched(phone, "cat")
+        for caption in ("This one?", "Or this?"):
+            photo = Media(kind="image", ref=told.ref, caption=caption)
+            await phone.rig.send(account="uk-wa", conversation_id=received.subject, parts=(photo,))
+        await phone.rig.until_event("message.sent", 2)
+        posted = [request for request in phone.rig.provider.requests if request.method == "POST"]
+        upload, *messages = posted
+        assert upload.url.partition("?")[0].endswith("/100000000000001/media")
+        images = [message.json(dict[str, Any])["image"] for message in messages]
+        assert [image["caption"] for image in images] == ["This one?", "Or this?"]
+        (id,) = {image["id"] for image in images}
+        assert id.isdecimal()
+
+    async def test_a_file_that_meta_has_no_more_is_told_and_the_message_is_there(self, phone: Phone) -> None:
+        received, told = await self.fetched(phone, "gone")
+        assert (told.state, told.ref, told.error and told.error.code) == ("failed", None, "media_gone")
+        assert isinstance(received.data, MessageReceived)
+        assert "It came broken" in (received.data.message.text or "")
 
 
 class TestErrands:

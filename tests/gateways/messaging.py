@@ -4,11 +4,13 @@ import hashlib
 import hmac
 from pathlib import Path
 
+import msgspec
+
 from sluiceway import Intake, Received, Request, Secret
 from sluiceway.gateway import AnyFact
 from sluiceway.testing import deliver
 from sluiceway_gateways._meta_messaging import MessagingApp, MetaMessaging
-from sluiceway_gateways.instagram.meta import InstagramMeta, Profile
+from sluiceway_gateways.instagram.meta import InstagramApp, InstagramMeta, Profile
 from sluiceway_gateways.messenger.meta import MessengerMeta, Page
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -30,8 +32,17 @@ CUSTOMER = f"messenger:{FIRST}/5520011000000456"
 
 ACCOUNT_ID = "17841400000000001"
 PROFILE = Profile(connection="meta", tenant="acme", address=f"instagram:{ACCOUNT_ID}/{ACCOUNT_ID}")
-INSTAGRAM = InstagramMeta(APP, HOOK, (PROFILE,))
+INSTAGRAM_APP = InstagramApp(
+    app_secret=Secret(SECRET), verify_token=Secret(VERIFY), access_token=Secret(TOKEN), app_id=APP_ID
+)
+INSTAGRAM = InstagramMeta(INSTAGRAM_APP, HOOK, (PROFILE,))
 FOLLOWER = f"instagram:{ACCOUNT_ID}/9988770000000456"
+
+
+def told(gateway: MetaMessaging, *, store_media: bool) -> MetaMessaging:
+    """The same gateway, with this said in its settings."""
+    settings = msgspec.structs.replace(gateway.settings, store_media=store_media)
+    return type(gateway)(settings, gateway.hook_url, gateway.accounts.values())
 
 
 def cases(channel: str) -> list[str]:

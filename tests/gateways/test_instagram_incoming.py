@@ -1,9 +1,11 @@
 """InstagramMeta on typed payloads: what Messenger has not; the rest is in test_messenger_incoming."""
 
+import pytest
+
 from sluiceway import Received, Seen
 from sluiceway_contracts import Media, Notice, Referral, Unknown
 
-from .messaging import FOLLOWER, INSTAGRAM, only, received, taken
+from .messaging import FOLLOWER, INSTAGRAM, only, received, taken, told
 
 CDN = "https://cdn.example/v/"
 
@@ -15,16 +17,19 @@ def test_an_answer_to_a_story_names_the_story() -> None:
     assert fact.reply_to is None
 
 
-def test_a_mention_in_a_story_comes_with_the_story() -> None:
-    notice, story = received(INSTAGRAM, "story-mention").parts
+@pytest.mark.parametrize(
+    ("store_media", "state", "url", "media"),
+    [(False, "remote", f"{CDN}asset?id=2", {}), (True, "pending", None, {"2": f"{CDN}asset?id=2"})],
+)
+def test_a_mention_in_a_story_comes_with_the_story(
+    store_media: bool, state: str, url: str | None, media: dict[str, str]
+) -> None:
+    fact = received(told(INSTAGRAM, store_media=store_media), "story-mention")
+    notice, story = fact.parts
     assert isinstance(notice, Notice)
     assert isinstance(story, Media)
-    assert (notice.code, story.kind, story.state, story.url) == (
-        "story_mention",
-        "file",
-        "remote",
-        f"{CDN}asset?id=2",
-    )
+    assert (notice.code, story.kind, story.state, story.url) == ("story_mention", "file", state, url)
+    assert fact.media == media
 
 
 def test_a_shared_post_is_told_once() -> None:

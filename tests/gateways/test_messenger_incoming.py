@@ -21,6 +21,7 @@ from sluiceway import (
     Unreadable,
     Unverified,
 )
+from sluiceway.gateway import AnyFact
 from sluiceway.testing import check_gateway, deliver
 from sluiceway_contracts import (
     AnyPart,
@@ -54,6 +55,7 @@ from .messaging import (
     sample,
     signature,
     taken,
+    told,
 )
 
 SENT_AT = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -72,13 +74,34 @@ def why(gateway: MetaMessaging, case: str) -> str:
     return fact.why
 
 
-def remote(kind: str, file: str, mime: str, **fields: Any) -> Media:
-    return Media(kind=kind, mime=mime, state="remote", url=CDN + file, **fields)
+def media(kind: str, mime: str, **fields: Any) -> Media:
+    return Media(kind=kind, mime=mime, **fields)
+
+
+def states(fact: Received) -> list[tuple[str, str, str | None]]:
+    """Id, state and address of each file."""
+    return [(part.id, part.state, part.url) for part in fact.parts if isinstance(part, Media)]
+
+
+def bare(fact: AnyFact) -> AnyFact:
+    """The fact without what becomes of its files."""
+    if not isinstance(fact, Received):
+        return fact
+    parts = tuple(
+        msgspec.structs.replace(part, state="", url=None) if isinstance(part, Media) else part for part in fact.parts
+    )
+    return msgspec.structs.replace(fact, parts=parts, media={})
 
 
 @pytest.mark.parametrize("gateway", [MessengerMeta, InstagramMeta])
 def test_it_passes_the_conformance_checks(gateway: type[MetaMessaging]) -> None:
     check_gateway(gateway)
+
+
+@pytest.mark.parametrize(("gateway", "stores"), [(MESSENGER, True), (INSTAGRAM, False)])
+def test_unless_it_is_told_messenger_stores_files_and_instagram_none(gateway: MetaMessaging, stores: bool) -> None:
+    assert type(gateway.settings) is gateway.settings_type
+    assert gateway.settings.store_media is stores
 
 
 @BOTH
@@ -117,13 +140,13 @@ class TestMessages:
     @pytest.mark.parametrize(
         ("case", "parts"),
         [
-            ("image", (Text(text="It came broken"), remote("image", "broken%20box.JPG?oh=1", "image/jpeg"))),
-            ("video", (remote("video", "1.mp4", "video/mp4"),)),
-            ("audio", (remote("audio", "1.ogg", "audio/ogg"),)),
-            ("file", (remote("file", "my%20invoice.pdf?oh=1", "application/pdf", name="my invoice.pdf"),)),
-            ("file-without-name", (remote("file", "asset?id=1", "application/octet-stream"),)),
-            ("images", (remote("image", "1.png", "image/png"), remote("image", "2.png", "image/png"))),
-            ("reel", (remote("video", "r.mp4", "video/mp4", caption="Our new shop"),)),
+            ("image", (Text(text="It came broken"), media("image", "image/jpeg"))),
+            ("video", (media("video", "video/mp4"),)),
+            ("audio", (media("audio", "audio/ogg"),)),
+            ("file", (media("file", "application/pdf", name="my invoice.pdf"),)),
+            ("file-without-name", (media("file", "application/octet-stream"),)),
+            ("images", (media("image", "image/png"), media("image", "image/png"))),
+            ("reel", (media("video", "video/mp4", caption="Our new shop"),)),
             ("quick-reply", (Choice(option_ids=("COLOUR-RED",), titles=("Red",), payload="COLOUR-RED"),)),
             ("postback", (Choice(option_ids=("TRACK",), titles=("Track my order",), payload="TRACK"),)),
             ("unsupported", (Unknown(was="unsupported"),)),
@@ -136,7 +159,34 @@ class TestMessages:
     )
     def test_every_kind_has_its_part(self, gateway: MetaMessaging, case: str, parts: tuple[AnyPart, ...]) -> None:
         numbered = tuple(msgspec.structs.replace(part, id=str(n)) for n, part in enumerate(parts, 1))
-        assert received(gateway, case).parts == numbered
+        assert received(told(gateway, store_media=True), case).parts == numbered
+
+    @pytest.mark.parametrize(
+        ("case", "files"),
+        [
+            ("image", {"2": f"{CDN}broken%20box.JPG?oh=1"}),
+            ("file", {"1": f"{CDN}my%20invoice.pdf?oh=1"}),
+            ("images", {"1": f"{CDN}1.png", "2": f"{CDN}2.png"}),
+            ("reel", {"1": f"{CDN}r.mp4"}),
+            ("text", {}),
+            ("kind-of-tomorrow", {}),
+            ("unsupported", {}),
+        ],
+    )
+    def test_a_file_is_pending_and_its_address_kept_aside_or_it_stays_with_meta(
+        self, gateway: MetaMessaging, case: str, files: dict[str, str]
+    ) -> None:
+        pending = received(told(gateway, store_media=True), case)
+        assert pending.media == files
+        assert states(pending) == [(id, "pending", None) for id in files]
+        remote = received(told(gateway, store_media=False), case)
+        assert remote.media == {}
+        assert states(remote) == [(id, "remote", url) for id, url in files.items()]
+
+    def test_but_for_files_it_is_the_same_whether_they_are_stored(self, gateway: MetaMessaging) -> None:
+        for case in cases(gateway.channel):
+            pending, remote = (taken(told(gateway, store_media=value), case) for value in (True, False))
+            assert [bare(fact) for fact in pending.facts] == [bare(fact) for fact in remote.facts], case
 
     def test_a_template_is_told_in_words(self, gateway: MetaMessaging) -> None:
         (part,) = received(gateway, "template").parts
@@ -145,9 +195,8 @@ class TestMessages:
         assert part.raw["payload"]["template_type"] == "generic"
 
     def test_an_address_that_is_none_is_kept_as_it_came(self, gateway: MetaMessaging) -> None:
-        part = received(gateway, "image-address-broken").parts[1]
-        assert isinstance(part, Media)
-        assert part.url == "https://[broken/1.png"
+        fact = received(told(gateway, store_media=True), "image-address-broken")
+        assert fact.media == {"2": "https://[broken/1.png"}
 
     def test_a_reply_names_what_it_answers(self, gateway: MetaMessaging) -> None:
         assert received(gateway, "text-reply").reply_to == MessageRef(external_id="m_OURS")
@@ -250,7 +299,7 @@ class TestMessenger:
         ("case", "part"),
         [
             ("location", Location(id="1", lat=51.5, lon=-0.12, name="The shop")),
-            ("sticker", remote("sticker", "s.png", "image/png", id="1")),
+            ("sticker", media("sticker", "image/png", id="1")),
             ("fallback-empty", Unknown(id="1", was="fallback", raw={"type": "fallback"}, fallback="[fallback]")),
             ("postback-bare", Choice(id="1", option_ids=("?",))),
         ],
@@ -347,6 +396,9 @@ def test_no_mutation_of_a_sample_is_an_unhandled_error(chosen: tuple[str, str], 
         return
     for fact in facts:
         assert fact.key
+        if isinstance(fact, Received):
+            assert {id for id, state, _ in states(fact) if state == "pending"} == fact.media.keys()
+            assert all(url for _, state, url in states(fact) if state == "remote")
 
 
 @settings(deadline=None)

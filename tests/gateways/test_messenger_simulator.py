@@ -14,15 +14,17 @@ from sluiceway import (
     Received,
     Rejected,
     Request,
+    Response,
     Seen,
     SendError,
     Simulator,
     Throttled,
     Unverified,
+    Wanted,
     WindowClosed,
 )
 from sluiceway.simulator import Answer
-from sluiceway.testing import deliver
+from sluiceway.testing import deliver, play
 from sluiceway_contracts import Choice, Media, MessageRef, Text
 from sluiceway_gateways import _meta
 from sluiceway_gateways._meta_messaging import Business
@@ -74,9 +76,10 @@ class TestDeliveries:
         for field in ("quick_reply", "button"):
             (choice,) = received(simulator, "Yes", **{field: "YES"}).parts
             assert choice == Choice(id="1", option_ids=("YES",), titles=("Yes",), payload="YES")
-        text, image = received(simulator, image="https://cdn.example/1.png").parts
+        fact = received(simulator, image="https://cdn.example/1.png")
+        text, image = fact.parts
         assert isinstance(image, Media)
-        assert (text.plain(), image.url) == ("Hello", "https://cdn.example/1.png")
+        assert (text.plain(), fact.media) == ("Hello", {"2": "https://cdn.example/1.png"})
 
     def test_no_two_have_the_same_id(self, simulator: MessengerSimulator) -> None:
         assert received(simulator).key != received(simulator).key
@@ -89,6 +92,22 @@ class TestDeliveries:
     @pytest.mark.parametrize("type", [MessengerSimulator, InstagramSimulator])
     def test_its_docstring_says_what_it_does(self, type: type[Simulator[Any, Any]]) -> None:
         assert "155510-2" in (type.__doc__ or "")
+
+
+class TestFiles:
+    def served(self, simulator: MessengerSimulator, word: str) -> Response:
+        (url,) = received(simulator, image=word).media.values()
+        assert url.startswith(f"{APP.api_url}/media/")
+        wanted = Wanted[Business](account=PAGE, reference=url, kind="image", mime="image/png")
+        return simulator.answer(play(MESSENGER.locate(wanted))[0]).response
+
+    def test_a_word_has_an_address_here_that_needs_no_token(self, simulator: MessengerSimulator) -> None:
+        answer = self.served(simulator, "a cat?")
+        assert (answer.status, answer.headers, answer.body[:4]) == (200, {"content-type": "image/png"}, b"\x89PNG")
+
+    def test_a_word_may_say_what_becomes_of_it(self, simulator: MessengerSimulator) -> None:
+        words = ("gone", "expired", "redirect", "throttled", "throttled")
+        assert [self.served(simulator, word).status for word in words] == [404, 404, 302, 429, 200]
 
 
 class TestAnswers:

@@ -28,9 +28,10 @@ from sluiceway import (
     SendError,
     Sent,
     Throttled,
+    Wanted,
 )
-from sluiceway.testing import deliver
-from sluiceway_contracts import Text
+from sluiceway.testing import deliver, play
+from sluiceway_contracts import Media, Text
 from sluiceway_gateways._twilio import Connection
 from sluiceway_gateways.sms.twilio import Number, TwilioSms
 from sluiceway_gateways.sms.twilio_simulator import TwilioSimulator
@@ -208,7 +209,11 @@ class TestDeliveries:
     def test_the_gateway_reads_it(self, simulator: TwilioSimulator, gateway: TwilioSms, number: Number) -> None:
         (fact,) = deliver(gateway, simulator.deliver(number, CUSTOMER, "Where is my order?")).facts
         assert isinstance(fact, Received)
-        assert (fact.at, fact.sender, fact.parts) == (OURS, f"tel:{CUSTOMER}", (Text(text="Where is my order?"),))
+        assert (fact.at, fact.sender, fact.parts) == (
+            OURS,
+            f"tel:{CUSTOMER}",
+            (Text(id="1", text="Where is my order?"),),
+        )
 
     def test_the_same_text_again_is_another_message(self, simulator: TwilioSimulator, number: Number) -> None:
         sids = {simulator.deliver(number, CUSTOMER, "Hello").form["MessageSid"] for _ in range(5)}
@@ -341,3 +346,66 @@ def test_times_are_those_of_rfc_2822(simulator: TwilioSimulator, gateway: Twilio
     created = answer.response.json(dict[str, object])["date_created"]
     assert isinstance(created, str)
     assert email.utils.parsedate_to_datetime(created).utcoffset() == datetime.timedelta(0)
+
+
+class TestMedia:
+    def located(self, gateway: TwilioSms, simulator: TwilioSimulator, number: Number, word: str) -> Request:
+        """What the gateway asks for, where a customer sent this."""
+        simulator.fields = {"media": word}
+        (fact,) = deliver(gateway, simulator.deliver(number, CUSTOMER, "Look")).facts
+        assert isinstance(fact, Received)
+        assert fact.key.startswith("MM")
+        part = fact.parts[1]
+        assert isinstance(part, Media)
+        wanted = Wanted(account=number, reference=fact.media["2"], kind=part.kind, mime=part.mime)
+        return play(gateway.locate(wanted))[0]
+
+    def fetched(self, gateway: TwilioSms, simulator: TwilioSimulator, number: Number, word: str) -> Response:
+        """What comes of it, after Twilio's own redirect."""
+        answer = simulator.answer(self.located(gateway, simulator, number, word)).response
+        if answer.status != 307:
+            return answer
+        at = answer.headers["location"]
+        assert at.startswith("https://api.twilio.com/media/AC")
+        return simulator.answer(Request.get(at)).response
+
+    @pytest.mark.parametrize(
+        ("word", "mime", "start"),
+        [
+            ("cat", "image/png", b"\x89PNG"),
+            ("a word of more than sixteen letters é", "image/png", b"\x89PNG"),
+            ("clip.mp4", "video/mp4", b"\0\0\0\x18ftyp"),
+            ("liar", "image/jpeg", b"<!doctype html>"),
+            ("empty", "image/jpeg", b""),
+        ],
+    )
+    def test_a_word_is_a_file(
+        self, gateway: TwilioSms, simulator: TwilioSimulator, number: Number, word: str, mime: str, start: bytes
+    ) -> None:
+        answer = self.fetched(gateway, simulator, number, word)
+        assert (answer.status, answer.headers["content-type"]) == (200, mime)
+        assert answer.body.startswith(start)
+
+    @pytest.mark.parametrize(("word", "status"), [("gone", 404), ("expired", 404), ("redirect", 302)])
+    def test_a_word_may_say_what_becomes_of_it(
+        self, gateway: TwilioSms, simulator: TwilioSimulator, number: Number, word: str, status: int
+    ) -> None:
+        assert self.fetched(gateway, simulator, number, word).status == status
+
+    def test_the_first_who_asks_may_have_to_come_again(
+        self, gateway: TwilioSms, simulator: TwilioSimulator, number: Number
+    ) -> None:
+        statuses = [self.fetched(gateway, simulator, number, "throttled").status for _ in range(4)]
+        assert statuses == [429, 200, 429, 200]
+
+    def test_another_simulator_knows_the_file_by_its_address(
+        self, gateway: TwilioSms, simulator: TwilioSimulator, number: Number, connection: Connection
+    ) -> None:
+        asked = self.located(gateway, simulator, number, "gone")
+        assert TwilioSimulator(connection, HOOK).answer(asked).response.status == 404
+
+    def test_without_a_login_nothing_is_told(
+        self, gateway: TwilioSms, simulator: TwilioSimulator, number: Number
+    ) -> None:
+        asked = self.located(gateway, simulator, number, "cat")
+        assert simulator.answer(Request.get(asked.url)).response.status == 401

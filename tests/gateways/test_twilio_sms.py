@@ -35,6 +35,7 @@ from sluiceway import (
     Unreachable,
     Unreadable,
     Unverified,
+    Wanted,
 )
 from sluiceway.testing import deliver, play
 from sluiceway_contracts import (
@@ -91,7 +92,7 @@ class TestIncoming:
                 at="+447700900123",
                 key=sid,
                 sender=CUSTOMER,
-                parts=(Text(text="Hello & welcome! é 1+1=2 "),),
+                parts=(Text(id="1", text="Hello & welcome! é 1+1=2 "),),
                 external_ids=(sid,),
                 ext={"segments": 1, "country": "GB"},
             ),
@@ -103,10 +104,10 @@ class TestIncoming:
     def test_a_long_text_arrives_whole(self, taken_in: Taken) -> None:
         fact = received(taken_in("text-long"))
         assert fact.ext["segments"] == 3
-        assert fact.parts == (Text(text="Guten Tag, " + "Grüße aus Köln und Dank für alles 🙂 " * 5),)
+        assert fact.parts == (Text(id="1", text="Guten Tag, " + "Grüße aus Köln und Dank für alles 🙂 " * 5),)
 
     def test_an_empty_text_is_still_a_message(self, taken_in: Taken) -> None:
-        assert received(taken_in("text-empty")).parts == (Text(text=""),)
+        assert received(taken_in("text-empty")).parts == (Text(id="1", text=""),)
 
     @pytest.mark.parametrize(
         ("case", "sender"), [("text-from-short-code", "x-twilio:60300"), ("text-from-name", "x-twilio:ACME%20Post")]
@@ -126,13 +127,16 @@ class TestIncoming:
         )
         assert fact.key == "MM00000000000000000000000000000201"
         assert fact.parts == (
-            Media(kind="image", mime="image/jpeg", state="remote", url=f"{base}/ME{'c' * 32}"),
-            Media(kind="image", mime="image/png", state="remote", url=f"{base}/ME{'d' * 32}"),
+            Media(id="1", kind="image", mime="image/jpeg", state="pending"),
+            Media(id="2", kind="image", mime="image/png", state="pending"),
         )
+        assert fact.media == {"1": f"{base}/ME{'c' * 32}", "2": f"{base}/ME{'d' * 32}"}
 
     def test_media_with_text_in_twilios_order(self, taken_in: Taken) -> None:
-        text, *media = received(taken_in("mms-with-text")).parts
-        assert text == Text(text="It looks like this")
+        fact = received(taken_in("mms-with-text"))
+        text, *media = fact.parts
+        assert text == Text(id="1", text="It looks like this")
+        assert [(id, url[-1]) for id, url in fact.media.items()] == [("2", "c"), ("3", "d"), ("4", "e")]
         assert [(part.kind, part.mime) for part in media if isinstance(part, Media)] == [
             ("video", "video/3gpp"),
             ("file", "text/x-vcard"),
@@ -197,7 +201,7 @@ class TestConsent:
     ) -> None:
         message, consent = taken_in(case).facts
         assert isinstance(message, Received)
-        assert message.parts == (Text(text=said),)
+        assert message.parts == (Text(id="1", text=said),)
         assert message.ext["opt_out"] == case
         assert consent == Consent(at=message.at, key=message.key, address=CUSTOMER, state=state, evidence=said)
 
@@ -389,6 +393,39 @@ class TestSend:
         expected = Request.get("https://x.example", basic=("SK" + "c" * 32, "hush")).headers["authorization"]
         assert request.headers["authorization"] == expected
         assert request.url.startswith("https://api.dublin.ie1.twilio.com/2010-04-01/Accounts/AC")
+
+
+class TestMedia:
+    def located(self, gateway: TwilioSms, number: Number, url: str) -> Request:
+        wanted = Wanted(account=number, reference=url, kind="image", mime="image/jpeg")
+        return play(gateway.locate(wanted))[0]
+
+    def test_a_file_is_fetched_with_the_login(self, gateway: TwilioSms, number: Number, taken_in: Taken) -> None:
+        url = received(taken_in("mms")).media["1"]
+        login = ("AC" + "a" * 32, TOKEN)
+        assert self.located(gateway, number, url) == Request.get(url, basic=login)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "https://mms.twiliocdn.com/1",
+            "http://api.twilio.com/1",
+            "https://api.twilio.com:8443/1",
+            "https://api.twilio.com@media.example/1",
+            "https://api.twilio.com.media.example/1",
+            "https://[api.twilio.com/1",
+            "api.twilio.com/1",
+        ],
+    )
+    def test_nobody_else_is_given_the_login(self, gateway: TwilioSms, number: Number, url: str) -> None:
+        assert self.located(gateway, number, url) == Request.get(url)
+
+    def test_files_are_with_twilio_or_where_the_api_is(self, gateway: TwilioSms) -> None:
+        hosts = ("api.twilio.com", "mms.twiliocdn.com", "media.twiliocdn.com", "s3-external-1.amazonaws.com")
+        assert gateway.media_hosts() == (*hosts, "https://api.twilio.com")
+        region = msgspec.structs.replace(gateway.settings, api_url="https://API.dublin.ie1.twilio.com/")
+        dublin = TwilioSms(region)
+        assert dublin.media_hosts() == (*hosts, "https://api.dublin.ie1.twilio.com")
 
 
 class TestRefusals:
@@ -624,6 +661,7 @@ def test_no_mutation_of_a_sample_raises_anything_else(
         assert fact.key
         if isinstance(fact, Received):
             assert addresses.normalise(fact.sender) == fact.sender
+            assert {part.id for part in fact.parts if isinstance(part, Media)} == fact.media.keys()
 
 
 def test_the_samples_are_what_they_say() -> None:

@@ -1,6 +1,9 @@
 """WhatsAppCloud as a sender: every part and parameter as Meta wants it, and what each of its answers means."""
 
+import contextlib
+import itertools
 import json
+import re
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
@@ -46,6 +49,7 @@ from sluiceway_contracts import (
     Text,
 )
 from sluiceway_gateways import _whatsapp_errors as errors
+from sluiceway_gateways.whatsapp._request import PLACES
 from sluiceway_gateways.whatsapp.cloud import Number, WhatsAppCloud
 
 from . import whatsapp_openapi
@@ -150,6 +154,7 @@ class TestRequest:
                 "whatsapp:447700900789",
                 "whatsapp:447700900790",
                 "mailto:desk@shop.example",
+                "mailto:desk",
                 USER_ID,
                 "slack:T1/U1",
             ),
@@ -218,6 +223,13 @@ def template(*values: TemplateValue, params: tuple[str, ...] = (), lang: str = "
     return body
 
 
+def refused(*parts: AnyPart) -> str:
+    """Why this is refused before Meta is asked."""
+    with pytest.raises(Rejected) as caught:
+        play(GATEWAY.send(outbound(*parts)))
+    return str(caught.value)
+
+
 class TestTemplates:
     def test_one_without_parameters(self) -> None:
         assert template(lang="pt-BR") == {
@@ -277,21 +289,80 @@ class TestTemplates:
         assert header["parameters"] == [{"type": kind, kind: {"link": LINK}}]
 
     @pytest.mark.parametrize(
-        "value",
+        ("value", "why"),
         [
-            TemplateValue(value="x", place="footer"),
-            TemplateValue(value="x", kind="hologram"),
-            TemplateValue(value="x", kind="image", place="button"),
-            TemplateValue(value="http://shop.example/1", kind="image", place="header"),
-            TemplateValue(value="12", kind="currency"),
-            TemplateValue(value="12", kind="currency", amount="12"),
-            TemplateValue(value="12", kind="currency", amount="NaN", currency="EUR"),
-            TemplateValue(value="12", kind="currency", amount="twelve", currency="EUR"),
+            (TemplateValue(value="x", place="footer"), "no place footer: write header, body or button"),
+            (
+                TemplateValue(value="x", kind="hologram"),
+                "body can't take hologram: write text or currency or date_time",
+            ),
+            (TemplateValue(value="http://shop.example/1", kind="image", place="header"), "no https address"),
+            (TemplateValue(value="12", kind="currency"), "needs an amount"),
+            (TemplateValue(value="12", kind="currency", amount="12"), "a code of ISO 4217"),
+            (TemplateValue(value="12", kind="currency", amount="NaN", currency="EUR"), "a finite amount"),
+            (TemplateValue(value="12", kind="currency", amount="twelve", currency="EUR"), "as a decimal number"),
+            (
+                TemplateValue(value="x", kind="url", place="button", index=10),
+                "no button 10: the first is 0, the last 9",
+            ),
+            (TemplateValue(value="x", kind="url", place="button", index=-1), "no button -1"),
+            (TemplateValue(value="x" * 32_769), "more than 32,768 characters: make it shorter"),
+            (TemplateValue(value="x" * 32_769, place="header"), "more than 32,768 characters"),
+            (
+                TemplateValue(value="", kind="payload", place="button"),
+                "payload in its button is empty: give it a value",
+            ),
+            (TemplateValue(value="", kind="url", place="button"), "url in its button is empty"),
+            (TemplateValue(value="", place="button"), "text in its button is empty"),
+            (TemplateValue(value="", kind="date_time"), "date_time in its body is empty"),
         ],
     )
-    def test_what_is_no_value_is_refused_before_meta_is_asked(self, value: TemplateValue) -> None:
-        with pytest.raises(Rejected):
-            play(GATEWAY.send(outbound(Template(name="update", lang="en", values=(value,)))))
+    def test_what_is_no_value_is_refused_before_meta_is_asked(self, value: TemplateValue, why: str) -> None:
+        assert why in refused(Template(name="update", lang="en", values=(value,)))
+
+    def test_a_text_in_order_is_not_too_long_either(self) -> None:
+        assert "more than 32,768" in refused(Template(name="update", lang="en", params=("x" * 32_769,)))
+        (body,) = template(params=("x" * 32_768,))["components"]
+        assert len(body["parameters"][0]["text"]) == 32_768
+
+    @pytest.mark.parametrize("amount", ["2147483.648", "-2147483.648", "1e999999999", "-1E+12"])
+    def test_an_amount_that_meta_has_no_room_for_is_refused(self, amount: str) -> None:
+        value = TemplateValue(value="a lot", kind="currency", amount=amount, currency="EUR")
+        why = refused(Template(name="update", lang="en", values=(value,)))
+        assert why.endswith("goes up to 2,147,483.647: write a larger amount as text")
+
+    @pytest.mark.parametrize(
+        ("amount", "thousandths"),
+        [("2147483.647", 2_147_483_647), ("-2147483.647", -2_147_483_647), ("1e-999999999", 0), ("0.5", 500)],
+    )
+    def test_an_amount_goes_in_thousandths(self, amount: str, thousandths: int) -> None:
+        value = TemplateValue(value="this much", kind="currency", amount=amount, currency="EUR")
+        (body,) = template(value)["components"]
+        assert body["parameters"][0]["currency"]["amount_1000"] == thousandths
+
+    @pytest.mark.parametrize("kind", ["currency", "date_time"])
+    def test_what_meta_knows_by_its_order_only_has_no_name(self, kind: str) -> None:
+        value = TemplateValue(value="12", kind=kind, name="total", amount="12", currency="EUR")
+        why = refused(Template(name="update", lang="en", values=(value,)))
+        assert why.endswith(f"a template's {kind} has no name: leave the name out, or write it as text")
+
+    @pytest.mark.parametrize(
+        ("kind", "place"),
+        [
+            *itertools.product(("image", "video", "document"), ("body", "button")),
+            *itertools.product(("currency", "date_time"), ("header", "button")),
+            *itertools.product(("payload", "url"), ("header", "body")),
+        ],
+    )
+    def test_what_does_not_go_into_a_place_is_refused_by_name(self, kind: str, place: str) -> None:
+        value = TemplateValue(value=LINK, kind=kind, place=place, amount="12", currency="EUR")
+        why = refused(Template(name="update", lang="en", values=(value,)))
+        assert why.startswith(f"a template's {place} can't take {kind}: write ")
+
+    @pytest.mark.parametrize(("place", "kinds"), PLACES.items())
+    def test_what_goes_into_a_place_is_what_metas_document_says(self, place: str, kinds: tuple[str, ...]) -> None:
+        said = re.findall("`([a-z_]+)`", whatsapp_openapi.parameters(place))
+        assert set(kinds) - {"url"} == set(said), "url is our own word for a button's text"
 
 
 WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=1200)
@@ -310,7 +381,13 @@ PARTS: st.SearchStrategy[AnyPart] = st.one_of(
         caption=st.none() | WORDS,
     ),
     st.builds(Location, lat=st.floats(-90, 90), lon=st.floats(-180, 180), name=st.none() | WORDS),
-    st.builds(ContactCard, name=WORDS.filter(str.strip)),
+    st.builds(
+        ContactCard,
+        name=WORDS.filter(str.strip),
+        addresses=st.lists(
+            st.sampled_from(["tel:+447700900789", "whatsapp:447700900789", USER_ID]) | WORDS.map("mailto:".__add__)
+        ).map(tuple),
+    ),
     st.builds(
         Choices,
         options=st.lists(OPTIONS, max_size=11, unique_by=(lambda o: o.id, lambda o: o.title)).map(tuple),
@@ -328,6 +405,26 @@ def test_whatever_core_renders_meta_has_a_form_for(parts: list[AnyPart]) -> None
         return
     for piece in pieces:
         asked(*piece)
+
+
+VALUES = st.builds(
+    TemplateValue,
+    value=st.sampled_from(["", LINK, "x" * 32_768, "x" * 32_769]) | WORDS,
+    kind=st.sampled_from([*itertools.chain(*PLACES.values()), "hologram"]),
+    place=st.sampled_from([*PLACES, "footer"]),
+    index=st.integers(-1, 10),
+    name=st.none() | WORDS,
+    amount=st.none() | st.decimals().map(str) | st.decimals(-3_000_000, 3_000_000).map(str) | WORDS,
+    currency=st.sampled_from([None, "", "EUR", "euro"]),
+)
+
+
+@given(st.lists(VALUES, max_size=3), st.lists(WORDS, max_size=2))
+def test_whatever_a_template_is_given_meta_has_a_form_for_or_it_is_refused(
+    values: list[TemplateValue], params: list[str]
+) -> None:
+    with contextlib.suppress(Rejected):
+        template(*values, params=tuple(params))
 
 
 def done(command: MessageReact | MessageMarkSeen, answer: Response, recipient: str = CUSTOMER) -> dict[str, Any]:

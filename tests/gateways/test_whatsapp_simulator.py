@@ -125,6 +125,7 @@ class TestAnswers:
     def test_a_number_that_only_begins_alike_is_a_number(self, simulator: WhatsAppSimulator) -> None:
         assert simulator.answer(request("whatsapp:15550000000")).response.status == 200
         assert len(simulator.answer(request("whatsapp:15560000000")).later) == 3
+        assert len(simulator.answer(request("whatsapp:1556100/33")).later) == 3
 
     def test_silence_on_demand(self, simulator: WhatsAppSimulator) -> None:
         assert type(outcome(simulator, request("whatsapp:15570000"))) is Ambiguous
@@ -134,7 +135,11 @@ class TestAnswers:
         [
             ({"headers": {}}, "190"),
             ({"method": "GET"}, "33"),
-            ({"url": "https://graph.facebook.com/v23.0/1/media"}, "33"),
+            ({"url": "https://graph.facebook.com/v23.0/1/calls"}, "33"),
+            ({"url": "https://graph.facebook.com/v23.0/me/messages"}, "33"),
+            ({"url": "https://graph.facebook.com/v23.0/me/media"}, "33"),
+            ({"url": "https://graph.facebook.com/"}, "33"),
+            ({"url": "https://graph.facebook.com/v23.0/1/media"}, "100"),
             ({"url": f"https://graph.facebook.com/v23.0/{FIRST}/messages?appsecret_proof=0"}, "100"),
             ({"body": b"{"}, "100"),
             ({"body": b"{}"}, "100"),

@@ -134,6 +134,13 @@ def examples() -> dict[str, Schema]:
     return {name: example["value"] for name, example in found.items()}
 
 
+def parameters(place: str) -> str:
+    """What it says in words of a template's parameters in this place, which its schema does not."""
+    (_, component) = _found(DOCUMENT, _in(f"{place.capitalize()}Component", "allOf"))
+    words: str = component["properties"]["parameters"]["description"]
+    return words
+
+
 def as_it_is() -> Validator:
     """Of a posted message, with the document as Meta wrote it."""
     root = {"$ref": f"{SCHEMAS}Message", "components": DOCUMENT["components"]}

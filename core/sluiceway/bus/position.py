@@ -10,15 +10,17 @@ from typing import NamedTuple
 
 
 class Position(NamedTuple):
-    """Its number in the stream and with its consumer, and how many messages are behind it."""
+    """Its number in the stream and with its consumer, how many messages are behind it, and how often it was given."""
 
     stream: int
     consumer: int
     pending: int
+    delivered: int
 
 
 def position(reply: str) -> Position:
     """Read an acknowledgement's subject, in either form."""
     tokens = reply.split(".")
     stream = 5 if len(tokens) == 9 else 7
-    return Position(int(tokens[stream]), int(tokens[stream + 1]), int(tokens[stream + 3]))
+    numbers = [int(token) for token in tokens[stream - 1 : stream + 4]]
+    return Position(stream=numbers[1], consumer=numbers[2], pending=numbers[4], delivered=numbers[0])

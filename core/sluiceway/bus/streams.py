@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -26,7 +27,8 @@ class Layout:
         self.events, self.commands, self.dead = f"{n}_EVENTS", f"{n}_COMMANDS", f"{n}_DEAD"
         self.scheduled = f"{n}_SCHEDULED"
         self.identity, self.messages, self.accounts = f"{n}_IDENTITY", f"{n}_MESSAGES", f"{n}_ACCOUNTS"
-        self.state = f"{n}_STATE"
+        self.state, self.fetches = f"{n}_STATE", f"{n}_FETCHES"
+        self._media, self._media_days, self._replicas = f"{n}_MEDIA", settings.media_days, settings.replicas
         self.configs: dict[str, dict[str, Any]] = {
             config["name"]: config | {"num_replicas": settings.replicas}
             for config in (
@@ -34,6 +36,7 @@ class Layout:
                 _scheduled(self.scheduled, p),
                 _stream(self.commands, f"{p}.commands.>", days=7) | {"sources": [_due(self.scheduled, p)]},
                 _stream(self.dead, f"{p}.dead.>", days=30),
+                _stream(self.fetches, f"{p}.fetches.>", days=7),
                 _bucket(self.identity) | {"allow_msg_ttl": True},  # what is said of an erasure expires
                 _bucket(self.messages, days=30),
                 _bucket(self.state),  # what is older than the stream can't be made again from it
@@ -41,21 +44,30 @@ class Layout:
             )
         }
 
+    def media(self, tenant: str) -> str:
+        """The object store that has a tenant's files; nobody else's are in it."""
+        return f"{self._media}_{tenant}"
 
-async def ensure(link: Link, layout: Layout, *, create: bool) -> None:
-    """Make sure of every stream and bucket. Raises `StreamsError` or `Unavailable`."""
-    for name, wanted in layout.configs.items():
-        if not await exists(link, layout, name):
+    def with_media(self, tenants: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """What must be there for these tenants, by name."""
+        buckets = (_objects(self.media(tenant), self._media_days) for tenant in sorted(set(tenants)))
+        return self.configs | {bucket["name"]: bucket | {"num_replicas": self._replicas} for bucket in buckets}
+
+
+async def ensure(link: Link, layout: Layout, *, create: bool, tenants: Iterable[str] = ()) -> None:
+    """Make sure of every stream and bucket, and of those of these tenants. Raises `StreamsError` or `Unavailable`."""
+    for name, wanted in layout.with_media(tenants).items():
+        if not await exists(link, name, wanted):
             if not create:
                 raise StreamsError(f"the stream {name} is missing; create it, or set nats.streams to create")
             await _create(link, name, wanted)
 
 
-async def exists(link: Link, layout: Layout, name: str) -> bool:
-    """Whether a stream or bucket of the layout is there, as it must be. Raises `StreamsError` or `Unavailable`."""
+async def exists(link: Link, name: str, wanted: dict[str, Any]) -> bool:
+    """Whether a stream or bucket is there, as it must be. Raises `StreamsError` or `Unavailable`."""
     found = await _info(link, name)
     if found is not None:
-        _check(name, found, layout.configs[name])
+        _check(name, found, wanted)
     return found is not None
 
 
@@ -133,6 +145,20 @@ def _bucket(name: str, days: int = 0) -> dict[str, Any]:
         "discard": "new",
         "max_age": days * DAY_S * 10**9,
         "max_msgs_per_subject": 1,
+        "allow_direct": True,
+        "allow_rollup_hdrs": True,
+    }
+
+
+def _objects(name: str, days: int) -> dict[str, Any]:
+    """https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-20.md"""
+    return {
+        "name": f"OBJ_{name}",
+        "subjects": [f"$O.{name}.C.>", f"$O.{name}.M.>"],
+        "retention": "limits",
+        "storage": "file",
+        "discard": "new",
+        "max_age": days * DAY_S * 10**9,
         "allow_direct": True,
         "allow_rollup_hdrs": True,
     }

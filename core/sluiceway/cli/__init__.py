@@ -19,6 +19,7 @@ COMMANDS = {
     "can-send": ("can_send", "The channels that an answer could take now."),
     "conversation": ("conversation", "What was said, over all channels: list and show."),
     "contact": ("contact", "Who is who: show, merge, split, link, unlink, export, erase."),
+    "media": ("media", "Files of conversations: put, get and url."),
     "consumer": ("consumer", "Places in the stream for readers, with permissions."),
     "simulate": ("simulate", "A customer's message, signed as the provider signs it."),
     "simulator": ("simulator", "A provider in miniature, for gateways to send to."),

@@ -128,9 +128,9 @@ async def _streams(core: Core, link: Link) -> AsyncIterator[Finding]:
     from ..bus.streams import Layout, exists
 
     layout = Layout(core.nats)
-    for name in layout.configs:
+    for name, wanted in layout.configs.items():
         try:
-            there = await exists(link, layout, name)
+            there = await exists(link, name, wanted)
         except SluicewayError as error:
             yield Finding(f"stream {name}", "failed", str(error))
             continue

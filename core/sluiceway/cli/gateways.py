@@ -56,8 +56,8 @@ def _row(name: str, point: EntryPoint) -> Row:
 
 def _abilities(found: type[gateway.Gateway[Any, Any]]) -> tuple[str, ...]:
     """The abstract classes of the author-facing API that it implements."""
-    bases = (base for base in found.__mro__ if base.__module__ == gateway.__name__ and base is not gateway.Gateway)
-    return tuple(base.__name__ for base in bases if inspect.isabstract(base))
+    known = {getattr(gateway, name) for name in gateway.__all__} - {gateway.Gateway}
+    return tuple(base.__name__ for base in found.__mro__ if base in known and inspect.isabstract(base))
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from sluiceway_contracts import (
     Command,
     CommandFailed,
     Event,
+    Media,
     MessageSend,
     MessageSent,
     MessageStatus,
@@ -57,12 +58,13 @@ def message_send(
     account: str | None = None,
     conversation: str | None = None,
     to: str | None = None,
+    media: Media | None = None,
 ) -> Command:
-    """An agent's text for a conversation or an address, through this account or the dispatcher's choice."""
+    """An agent's text, and file, for a conversation or an address, by this account or the dispatcher's choice."""
     data = MessageSend(
         message_id=uuid7(),
         author=Party(role="agent"),
-        parts=(Text(text=text),),
+        parts=(Text(text=text),) if media is None else (Text(text=text), media),
         conversation_id=conversation,
         to=() if to is None else (to,),
     )

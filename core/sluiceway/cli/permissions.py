@@ -39,6 +39,7 @@ def of_reader(nats: Nats, name: str, tenant: str) -> Permissions:
             f"{api}.DIRECT.GET.KV_{layout.state}.$KV.{layout.state}.{tenant}.>",
             f"{start}.commands.>",
             f"{start}.ask.>",
+            f"{start}.live.typing.set.>",
         ],
         subscribe=[f"{inbox}.>", f"{start}.live.>"],
     )

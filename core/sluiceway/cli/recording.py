@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from sluiceway_contracts import COMMANDS, EVENTS, LIVE, Command, Event, Undecodable, subjects
+from sluiceway_contracts import COMMANDS, EVENTS, LIVE, LIVE_COMMANDS, Command, Event, Undecodable, subjects
 
 from ..errors import SluicewayError
 
@@ -63,7 +63,7 @@ def _recorded(where: str, item: bytes, tenant: str | None, prefix: str) -> Recor
             item = _moved(item, tenant)
         message = _decode(item)
         data = msgspec.json.format(item, indent=-1)
-        return Recorded(message.nats_subject(prefix), data, message.headers(), message.type in LIVE)
+        return Recorded(message.nats_subject(prefix), data, message.headers(), message.type in LIVE | LIVE_COMMANDS)
     except (ValueError, RecursionError) as error:
         raise _Invalid(where, str(error)) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import click
@@ -10,7 +11,7 @@ import click
 from sluiceway_contracts import InvalidAddress, addresses
 
 from ..errors import SluicewayError
-from . import options, outcome
+from . import media, options, outcome
 
 if TYPE_CHECKING:
     from ..accounts import Notice
@@ -58,6 +59,7 @@ def _address(context: click.Context, parameter: click.Parameter, value: str) -> 
 )
 @click.option("--tenant", metavar="TENANT", callback=options.token, help="From this tenant's accounts.")
 @click.option("--channel", metavar="CHANNEL", callback=options.token, help="From this channel's accounts, such as sms.")
+@media.attachment
 @outcome.wait
 @options.as_json
 @options.config
@@ -68,6 +70,7 @@ def command(
     account: str | None,
     tenant: str | None,
     channel: str | None,
+    attachment: Path | None,
     wait_s: float,
     as_json: bool,
     file: str | None,
@@ -76,16 +79,21 @@ def command(
     from ..config import load
 
     core = load(file, optional=True).core
-    options.run(_send(core, text, to, (tenant, channel, account), wait_s=wait_s, as_json=as_json))
+    options.run(_send(core, text, to, (tenant, channel, account), attachment, wait_s=wait_s, as_json=as_json))
 
 
-async def _send(core: Core, text: str, to: str, wanted: Wanted, *, wait_s: float, as_json: bool) -> None:
+async def _send(
+    core: Core, text: str, to: str, wanted: Wanted, attachment: Path | None, *, wait_s: float, as_json: bool
+) -> None:
     from . import bus
 
     async with bus.connected(core) as link:
         fitting = [known for known in await _register(core, link) if _fits(known, wanted, to)]
         sender = _only(fitting, wanted, to)
-        command = outcome.message_send(text, tenant=sender.tenant, channel=sender.channel, account=sender.name, to=to)
+        part = await media.attach(link, core, sender.tenant, attachment) if attachment is not None else None
+        command = outcome.message_send(
+            text, tenant=sender.tenant, channel=sender.channel, account=sender.name, to=to, media=part
+        )
         await outcome.carry(link, core, command, wait_s=wait_s, as_json=as_json)
 
 

@@ -124,7 +124,7 @@ class Webhook(ABC):
 
 
 class Actor(ABC):
-    """The provider takes reactions, or lets customers know that their messages were seen."""
+    """The provider takes reactions, or lets customers know that their messages were seen, or are being answered."""
 
     acts: ClassVar[tuple[type[CommandData], ...]]
     """The commands that it can carry out."""

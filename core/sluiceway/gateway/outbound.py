@@ -8,7 +8,7 @@ from typing import Generic
 from msgspec import Struct
 from typing_extensions import TypeVar
 
-from sluiceway_contracts import MessageMarkSeen, MessageReact, MessageRef, Price
+from sluiceway_contracts import MessageMarkSeen, MessageReact, MessageRef, Price, TypingSet
 from sluiceway_contracts.parts import AnyPart
 
 from ..wire import File
@@ -34,12 +34,15 @@ class Outbound(Struct, Generic[A], frozen=True, kw_only=True):
 
 
 class Action(Struct, Generic[A], frozen=True, kw_only=True):
-    """What is to be done to a message that the provider calls `target`; `recipient` is an address URI."""
+    """What is to be done to a message that the provider calls `target`; `recipient` is an address URI.
+
+    For `TypingSet` that is the customer's last message, which somebody is answering now.
+    """
 
     account: A
     recipient: str
     target: str
-    command: MessageReact | MessageMarkSeen
+    command: MessageReact | MessageMarkSeen | TypingSet
 
 
 class Sent(Struct, frozen=True, kw_only=True):

@@ -11,14 +11,15 @@ import datetime
 import email.utils
 import io
 import time
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import aiohttp
 
-from ..errors import Ambiguous, SendError, Throttled, Unreachable
+from ..errors import Ambiguous, Rejected, SendError, Throttled, Unreachable
 from ..gateway import Flow
-from ..wire import Request, Response
+from ..wire import File, Request, Response
 
 T = TypeVar("T")
 
@@ -32,17 +33,27 @@ ONE_WRITE_BYTES = 1 << 15
 """aiohttp writes headers and a body of up to so many bytes at once, and waits for nothing in between."""
 LONGEST_WAIT_S = 86_400
 REPEATS_S = (0.2, 1.0)
+TIMEOUT = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
+SLOWEST_BYTES_S = 100_000
+"""A file may take as long as this speed needs."""
+
+
+class Files(Protocol):
+    """Where the files are that requests name."""
+
+    async def open(self, ref: str) -> AsyncIterator[bytes]:
+        """A file's bytes. Raises `Rejected` or `Unreachable`."""
 
 
 class Client:
-    """One pool of connections to providers."""
+    """One pool of connections to providers. Without `files`, a request that names one is refused."""
 
-    def __init__(self) -> None:
+    def __init__(self, files: Files | None = None) -> None:
+        self._files = files
         trace = aiohttp.TraceConfig()
         trace.on_request_headers_sent.append(_headers_sent)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=256, keepalive_timeout=IDLE_S),
-            timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S),
             trace_configs=[trace],
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=True,
@@ -78,12 +89,14 @@ class Client:
 
     async def _once(self, request: Request) -> Response:
         written = SimpleNamespace(headers=False)
+        length, timeout = _of_pieces(request) if request.pieces else ({}, TIMEOUT)
         try:
             async with self._session.request(
                 request.method,
                 request.url,
-                headers=dict(request.headers),
-                data=_payload(request.body),
+                headers={**request.headers, **length},
+                data=await self._payload(request),
+                timeout=timeout,
                 allow_redirects=False,
                 trace_request_ctx=written,
             ) as answer:
@@ -92,12 +105,36 @@ class Client:
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             why = type(error).__name__
-            if written.headers and not _was_closed(error, request.body):
+            if written.headers and not (_was_closed(error, request.body) and not request.pieces):
                 raise Ambiguous(f"the request was written, then: {why}") from error
             raise Unreachable(f"nothing was written: {why}") from error
         if status == 429:
             raise Throttled("the provider wants fewer requests", retry_after_s(headers.get("retry-after")))
         return Response(status=status, headers=headers, body=body)
+
+    async def _payload(self, request: Request) -> bytes | io.BytesIO | AsyncIterator[bytes] | None:
+        if not request.pieces:
+            return io.BytesIO(request.body) if len(request.body) > STREAMED_BYTES else request.body or None
+        if self._files is None:
+            raise Rejected("there are no files here to send")
+        opened = [await self._files.open(piece.ref) if isinstance(piece, File) else piece for piece in request.pieces]
+        return _chain(opened)
+
+
+async def _chain(pieces: list[bytes | AsyncIterator[bytes]]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            yield piece
+        else:
+            async for chunk in piece:
+                yield chunk
+
+
+def _of_pieces(request: Request) -> tuple[dict[str, str], aiohttp.ClientTimeout]:
+    """How long the body is, and how long it may take."""
+    size = sum(piece.size if isinstance(piece, File) else len(piece) for piece in request.pieces)
+    total = ANSWER_TIMEOUT_S + size / SLOWEST_BYTES_S
+    return {"content-length": str(size)}, aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_TIMEOUT_S)
 
 
 def _was_closed(error: Exception, body: bytes) -> bool:
@@ -105,10 +142,6 @@ def _was_closed(error: Exception, body: bytes) -> bool:
     cause = error.__cause__ or error
     found = isinstance(cause, aiohttp.ClientConnectionResetError) and "closing transport" in str(cause)
     return found and len(body) <= ONE_WRITE_BYTES
-
-
-def _payload(body: bytes) -> bytes | io.BytesIO | None:
-    return io.BytesIO(body) if len(body) > STREAMED_BYTES else body or None
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, Protocol, runtime_checkable
 
 import structlog
 from aiohttp import web
 from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
+from msgspec import Struct
 
 from .. import metrics
+from ..errors import SluicewayError
 from ..wire import Request, Response
 from . import peers
-from .inflate import Broken, inflate
+from .body import chunks, whole
+from .inflate import Broken
 
 log = structlog.get_logger(__name__)
 
-BODY_TIMEOUT_S = 10
 SHUTDOWN_S = 2
 """aiohttp waits up to twice as long for what is in flight."""
 IDLE_TIMEOUT_S = 75
@@ -27,6 +29,14 @@ IDLE_TIMEOUT_S = 75
 FULL = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 MAX_LINE_BYTES = 8190
 MAX_HEADERS_BYTES = 16_380
+
+
+class Streamed(Struct, frozen=True):
+    """A response whose body comes in chunks, `size` bytes altogether; what `response` has for a body is not sent."""
+
+    response: Response
+    size: int
+    chunks: AsyncIterator[bytes]
 
 
 class Route(Protocol):
@@ -38,8 +48,16 @@ class Route(Protocol):
     @property
     def max_body_bytes(self) -> int: ...
 
-    async def answer(self, request: Request) -> Response:
+    async def answer(self, request: Request) -> Response | Streamed:
         """Never raises."""
+
+
+@runtime_checkable
+class Taker(Protocol):
+    """A route that is handed what is PUT there as it comes, however large."""
+
+    async def take(self, request: Request, chunks: AsyncIterator[bytes]) -> Response:
+        """Raises what `chunks` raises, and nothing else."""
 
 
 Find = Callable[[str], tuple[Route, str] | None]
@@ -112,15 +130,38 @@ class Server:
             refused = _refused(405, f"{raw.path} takes {', '.join(sorted(route.methods))}", close=False)
             refused.headers["allow"] = ", ".join(sorted(route.methods))
             return refused
+        if raw.method == "PUT" and isinstance(route, Taker):
+            return await self._take(raw, route, subpath)
+        return await self._give(raw, route, subpath)
+
+    async def _give(self, raw: web.BaseRequest, route: Route, subpath: str) -> web.StreamResponse:
+        """A body that is handed over whole."""
         try:
-            body = await self._body(raw, route.max_body_bytes)
+            body = await whole(raw, route.max_body_bytes)
         except TimeoutError:
             return _refused(408, f"the body for {raw.path} did not come in time")
         except Broken as error:
             return _refused(error.status, f"the body for {raw.path} can't be inflated: {error}")
         if body is None:
             return _refused(413, f"the body for {raw.path} is larger than {route.max_body_bytes} bytes")
-        request = Request(
+        response = await route.answer(self._request(raw, subpath, body))
+        if isinstance(response, Streamed):
+            return await _send(raw, response)
+        return web.Response(status=response.status, headers=response.headers, body=response.body)
+
+    async def _take(self, raw: web.BaseRequest, route: Taker, subpath: str) -> web.StreamResponse:
+        """A body that is handed on as it comes."""
+        try:
+            response = await route.take(self._request(raw, subpath, b""), chunks(raw))
+        except TimeoutError:
+            return _refused(408, f"the body for {raw.path} did not come in time")
+        answer = web.Response(status=response.status, headers=response.headers, body=response.body)
+        if not raw.content.is_eof():  # nobody wants the rest
+            answer.force_close()
+        return answer
+
+    def _request(self, raw: web.BaseRequest, subpath: str, body: bytes) -> Request:
+        return Request(
             method=raw.method,
             url=self._base_url + raw.raw_path,
             headers=_headers(raw),
@@ -128,37 +169,10 @@ class Server:
             subpath=subpath,
             client=self._client(raw),
         )
-        response = await route.answer(request)
-        return web.Response(status=response.status, headers=response.headers, body=response.body)
 
     def _client(self, raw: web.BaseRequest) -> str:
         peer = raw.remote or ""
         return peers.client(peer, raw.headers.getall("x-forwarded-for", ()), self._trusted) if self._trusted else peer
-
-    async def _body(self, raw: web.BaseRequest, limit: int) -> bytes | None:
-        """The body, inflated; None where it is larger than `limit` bytes. Raises `TimeoutError` or `Broken`."""
-        body = await self._bytes(raw, limit)
-        return body if body is None else inflate(body, raw.headers.get("content-encoding", ""), limit)
-
-    async def _bytes(self, raw: web.BaseRequest, limit: int) -> bytes | None:
-        if not raw.body_exists:
-            return b""
-        if raw.content_length is not None and raw.content_length > limit:
-            return None
-        if raw.headers.get("expect", "").lower() == "100-continue":
-            await raw.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        stream = raw.content
-        if stream.is_eof():  # all of it came with the headers: no waiting, no timer
-            body = stream.read_nowait(-1)
-            return body if len(body) <= limit else None
-        chunks, size = [], 0
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            while chunk := await stream.readany():
-                size += len(chunk)
-                if size > limit:
-                    return None
-                chunks.append(chunk)
-        return b"".join(chunks)
 
 
 class _Limited(web.Server):
@@ -191,6 +205,24 @@ class _TurnedAway(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         pass
+
+
+async def _send(raw: web.BaseRequest, streamed: Streamed) -> web.StreamResponse:
+    """Once begun, a body that breaks off ends the connection: whoever reads it must not take it for the whole."""
+    answer = web.StreamResponse(status=streamed.response.status, headers=streamed.response.headers)
+    answer.content_length = streamed.size
+    await answer.prepare(raw)
+    if raw.method != "HEAD":
+        try:
+            async for chunk in streamed.chunks:
+                await answer.write(chunk)
+        except (ConnectionError, SluicewayError) as error:
+            log.warning("http.broken_off", path=raw.path.partition("?")[0][:80], why=type(error).__name__)
+            if raw.transport is not None:
+                raw.transport.abort()
+            return answer
+    await answer.write_eof()
+    return answer
 
 
 def _headers(raw: web.BaseRequest) -> dict[str, str]:
@@ -232,3 +264,8 @@ class Page:
 def paths(routes: dict[str, Route]) -> Find:
     """Routes by their exact path."""
     return lambda path: (routes[path], "") if path in routes else None
+
+
+def either(one: Find, other: Find) -> Find:
+    """The route of the first that has one for a path."""
+    return lambda path: one(path) or other(path)

@@ -6,7 +6,17 @@ from typing import ClassVar
 
 from sluiceway import Capabilities, Menus, Rate, Utf8
 
-from .._meta_messaging import BUTTONS, FILE, IMAGE, PAYLOAD, QUICK_REPLIES, TITLE, Business, MetaMessaging
+from .._meta_messaging import (
+    BUTTONS,
+    FILE,
+    IMAGE,
+    PAYLOAD,
+    QUICK_REPLIES,
+    TITLE,
+    Business,
+    MessagingApp,
+    MetaMessaging,
+)
 
 # https://developers.facebook.com/documentation/business-messaging/instagram-messaging/features/send-message
 AUDIO = ("audio/aac", "audio/mp4", "audio/x-m4a", "audio/wav", "audio/x-wav")
@@ -23,6 +33,15 @@ PROMPT = TEXT.limit // 4
 RATE = Rate(300, 300)
 
 
+class InstagramApp(MessagingApp, frozen=True, kw_only=True):
+    """A Meta app that stores no file unless it is told to: Meta wants to be asked for permission first.
+
+    https://developers.facebook.com/docs/messenger-platform/instagram/features/story-mention
+    """
+
+    store_media: bool = False
+
+
 class Profile(Business, frozen=True, kw_only=True):
     """A professional account: `instagram:<account id>/<account id>`."""
 
@@ -35,6 +54,7 @@ class InstagramMeta(MetaMessaging):
     channel = "instagram"
     schemes = ("instagram",)
     object = "instagram"
+    settings_type = InstagramApp
     account_type = Profile
     capabilities = Capabilities(
         text=TEXT,
@@ -45,6 +65,7 @@ class InstagramMeta(MetaMessaging):
             prompt=PROMPT, option_id=PAYLOAD, buttons=BUTTONS, button_title=TITLE, rows=QUICK_REPLIES, row_title=TITLE
         ),
         rate=RATE,
+        reply_window=True,
     )
 
     def path(self, account: Business) -> str:

@@ -16,7 +16,8 @@ class InstagramSimulator(MessagingSimulator):
     1557 and anything    HTTP 500 without a code: nobody knows if it was sent
 
     A delivery takes the fields `reply_to` (a mid), `quick_reply` and `button` (what was tapped, whose title is the
-    text) and `image` (an address).
+    text) and `image` (an address, or a word that has one here and says what is there: gone or expired (404), throttled
+    (429 every other time), redirect, large-<megabytes>, liar (no picture), empty; any other is a PNG).
     """
 
     channel = "instagram"

@@ -51,4 +51,5 @@ class MessengerMeta(MetaMessaging):
             prompt=PROMPT, option_id=PAYLOAD, buttons=BUTTONS, button_title=TITLE, rows=QUICK_REPLIES, row_title=TITLE
         ),
         rate=RATE,
+        reply_window=True,
     )

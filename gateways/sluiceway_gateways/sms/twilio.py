@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Annotated
 from urllib.parse import quote, unquote
 
+import msgspec
 from msgspec import Meta, Struct
 
 from sluiceway import (
@@ -19,6 +20,7 @@ from sluiceway import (
     Gateway,
     Intake,
     Malformed,
+    MediaFetcher,
     Outbound,
     Outcome,
     Receipt,
@@ -31,12 +33,14 @@ from sluiceway import (
     Sent,
     Unreadable,
     Utf16,
+    Wanted,
     Webhook,
 )
 from sluiceway_contracts import AnyPart, InvalidAddress, Media, Price, Text, addresses
 
 from .. import _twilio
-from .._twilio import Connection
+from .._origin import origin
+from .._twilio import API, Connection
 from .._twilio_errors import ERRORS
 
 # https://www.twilio.com/docs/messaging/guides/outbound-message-status-in-status-callbacks
@@ -67,6 +71,10 @@ MEDIA = {
     "text/calendar": MEGABYTE // 2,
     "application/pdf": MEGABYTE // 2,
 }
+# What customers sent is at the API, which leads on to the second of these for four hours, or to the last where it is
+# from before Twilio wanted a login for it. The third is where it led in 2020.
+# https://help.twilio.com/articles/223183748, https://github.com/codeforamerica/vita-min/pull/563
+MEDIA_HOSTS = ("api.twilio.com", "mms.twiliocdn.com", "media.twiliocdn.com", "s3-external-1.amazonaws.com")
 # Twilio tries a callback again after any failure: https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
 RETRIES = "#rc=5&rp=all"
 # An answer that says nothing to the customer: https://www.twilio.com/docs/messaging/twiml
@@ -81,7 +89,7 @@ class Number(Account, frozen=True, kw_only=True):
     messaging_service: Annotated[str, Meta(pattern="^MG[0-9a-fA-F]{32}$")] | None = None
 
 
-class TwilioSms(Gateway[Connection, Number], Webhook, Sender):
+class TwilioSms(Gateway[Connection, Number], Webhook, Sender, MediaFetcher):
     """SMS and MMS. Receipts are asked for at the hook's `/status`, and known by their fields wherever they come."""
 
     channel = "sms"
@@ -115,6 +123,19 @@ class TwilioSms(Gateway[Connection, Number], Webhook, Sender):
         except Malformed as error:
             raise Ambiguous("Twilio took the message, but its answer can't be read") from error
         return Sent(external_id=created.sid, segments=_count(str(created.num_segments)) or None, price=created.cost)
+
+    def media_hosts(self) -> tuple[str, ...]:
+        """Twilio's, and that of `api_url`."""
+        return (*MEDIA_HOSTS, origin(self.settings.api_url))
+
+    def locate(self, wanted: Wanted[Number]) -> Flow[Request]:
+        """https://www.twilio.com/docs/messaging/api/media-resource
+
+        The login is for the API alone, whatever address a delivery names.
+        """
+        yield from ()  # nobody need be asked
+        ours = origin(wanted.reference) in (API, origin(self.settings.api_url))
+        return Request.get(wanted.reference, basic=self.settings.basic if ours else None)
 
     def _status(self, form: Form, raw: bytes) -> Iterator[Receipt | Consent | Unreadable]:
         sid, ours, word = form.required("MessageSid"), _plain(form, "From"), form.required("MessageStatus")
@@ -165,11 +186,13 @@ def _incoming(form: Form) -> Iterator[Received | Consent]:
         "country": form.get("FromCountry"),
         "opt_out": opt_out.lower(),
     }
+    found = tuple(_parts(form))
     yield Received(
         at=ours,
         key=sid,
         sender=customer,
-        parts=tuple(_parts(form)),
+        parts=tuple(msgspec.structs.replace(part, id=str(n)) for n, (part, _) in enumerate(found, 1)),
+        media={str(n): url for n, (_, url) in enumerate(found, 1) if url},
         external_ids=(sid,),
         ext={name: value for name, value in known.items() if value},
     )
@@ -177,19 +200,20 @@ def _incoming(form: Form) -> Iterator[Received | Consent]:
         yield Consent(at=ours, key=sid, address=customer, state=state, evidence=form["Body"])
 
 
-def _parts(form: Form) -> Iterator[AnyPart]:
+def _parts(form: Form) -> Iterator[tuple[AnyPart, str]]:
+    """Each part, with the address of its file."""
     media = _count(form.get("NumMedia", "0"))
     if media is None:
         raise Malformed("the field NumMedia is no number")
     if "Body" not in form:
         raise Malformed("the field Body is missing")
     if form["Body"] or not media:
-        yield Text(text=form["Body"])
+        yield Text(text=form["Body"]), ""
     for n in range(media):
         mime = form.get(f"MediaContentType{n}") or "application/octet-stream"
         family = mime.partition("/")[0]
         kind = family if family in {"image", "video", "audio"} else "file"
-        yield Media(kind=kind, mime=mime, state="remote", url=form.required(f"MediaUrl{n}"))
+        yield Media(kind=kind, mime=mime), form.required(f"MediaUrl{n}")
 
 
 def _content(parts: tuple[AnyPart, ...]) -> Iterator[tuple[str, str]]:

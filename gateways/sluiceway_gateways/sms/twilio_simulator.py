@@ -1,4 +1,4 @@
-"""Twilio's Programmable Messaging in miniature: signed deliveries, the Messages resource, status callbacks. No I/O."""
+"""Twilio's Programmable Messaging in miniature: signed deliveries, messages and media, status callbacks. No I/O."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from sluiceway.wire import FORM
 from sluiceway_contracts import InvalidAddress, addresses, now
 
 from .. import _twilio
+from .._origin import origin
+from .._simulated_files import Files
 from .._twilio import Connection
 from .._twilio_errors import ERRORS
 from .twilio import Number, TwilioSms
@@ -47,6 +49,8 @@ GSM = frozenset(
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
 GSM_ESCAPED = frozenset("^{}\\[~]|€\f")
+# A media's SID has the word in it: who simulates the delivery is not who answers for the file
+SID_BYTES = 16
 COUNTRIES = {"+1": "US", "+44": "GB"}
 
 
@@ -63,28 +67,36 @@ class TwilioSimulator(Simulator[Connection, Number]):
                                                              +15005551610  undelivered with 21610, opted out
 
     and these senders: +15005550001 (21212), +15005550007 (21606), +15005550008 (21611).
+
+    A delivery takes the field `media`: then it is an MMS, and the field a word of up to 16 letters that says what file
+    it has: gone or expired (404), throttled (429 every other time), redirect, large-<megabytes>, liar (no picture),
+    empty, <name>.mp4, .ogg or .pdf; any other is a PNG.
     """
 
     channel = "sms"
+    takes_fields = True
 
     def __init__(self, settings: Connection, hook_url: str) -> None:
         super().__init__(settings, hook_url)
         self._gateway = TwilioSms(settings)
         self._stopped: set[tuple[str, str]] = set()
+        self._files = Files()
 
     def deliver(self, account: Number, sender: str, text: str) -> Request:
-        """A text to one of our numbers; the fields and their order are those of Twilio's deliveries."""
+        """A message to one of our numbers; the fields and their order are those of Twilio's deliveries."""
         ours, word, service = self._gateway.identity(account), text.strip().upper(), account.messaging_service or ""
         if word in STOP:
             self._stopped.add((sender, service or ours))
         elif word in START:
             self._stopped.discard((sender, service or ours))
-        sid = _sid("SM")
+        sid = _sid("MM" if "media" in self.fields else "SM")
+        media = self._media(sid)
         fields = {
             "ToCountry": _country(ours),
+            **media,
             "ToState": "",
             "SmsMessageSid": sid,
-            "NumMedia": "0",
+            "NumMedia": "1" if media else "0",
             "ToCity": "",
             "FromZip": "",
             "SmsSid": sid,
@@ -106,11 +118,18 @@ class TwilioSimulator(Simulator[Connection, Number]):
         return self._post(self.hook_url, fields)
 
     def answer(self, request: Request) -> Answer:
-        """The Messages resource takes messages; there is no other resource."""
+        """The Messages resource takes messages, and has media; there is no other resource."""
+        called, account = urlsplit(request.url).path, self.settings.sid
+        if request.method == "GET" and (kept := re.fullmatch(f"/media/{account}/([0-9a-f]{{32}})", called)):
+            return Answer(self._files.served(_word(kept[1])))
         if request.headers.get("authorization") not in self._logins():
             return _refuse(20003)
-        path = f"/2010-04-01/Accounts/{self.settings.sid}/Messages.json"
-        if request.method != "POST" or urlsplit(request.url).path != path:
+        base = f"/2010-04-01/Accounts/{account}/Messages"
+        if request.method == "GET" and (
+            of := re.fullmatch(f"{base}/MM[0-9a-f]{{32}}/Media/ME([0-9a-f]{{32}})", called)
+        ):
+            return self._file(of[1], origin(request.url))
+        if request.method != "POST" or called != f"{base}.json":
             return _refuse(20404)
         try:
             form = request.form
@@ -118,6 +137,26 @@ class TwilioSimulator(Simulator[Connection, Number]):
             form = Form(())
         code = self._objection(form)
         return _refuse(code) if code else self._take(form)
+
+    def _media(self, message: str) -> dict[str, str]:
+        if "media" not in self.fields:
+            return {}
+        word = self.fields["media"].encode("utf-8", "replace")[:SID_BYTES].hex().ljust(2 * SID_BYTES, "0")
+        base = f"{self.settings.api_url.rstrip('/')}/2010-04-01/Accounts/{self.settings.sid}/Messages"
+        file = self._files.find(_word(word))
+        return {
+            "MediaContentType0": file.mime if file else "image/jpeg",
+            "MediaUrl0": f"{base}/{message}/Media/ME{word}",
+        }
+
+    def _file(self, sid: str, at: str) -> Answer:
+        """The API has no file itself: it leads to an address that works for a while, without a login."""
+        if self._files.throttles(_word(sid)):
+            return _refuse(20429)
+        if self._files.find(_word(sid)) is None:
+            return _refuse(20404)
+        headers = {"location": f"{at}/media/{self.settings.sid}/{sid}"}
+        return Answer(Response(status=307, headers=headers))
 
     def _logins(self) -> set[str]:
         logins = {self.settings.basic, (self.settings.sid, self.settings.token.reveal())}
@@ -219,6 +258,10 @@ def _refuse(code: int) -> Answer:
         "status": status,
     }
     return Answer(Response.of_json(body, status))
+
+
+def _word(sid: str) -> str:
+    return bytes.fromhex(sid).rstrip(b"\0").decode("utf-8", "replace")
 
 
 def _sid(prefix: str) -> str:

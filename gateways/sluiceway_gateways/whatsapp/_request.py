@@ -20,12 +20,21 @@ from sluiceway_contracts import (
     MessageReact,
     Template,
     TemplateValue,
+    TypingSet,
 )
 
 Json = dict[str, Any]
 
 CAPTIONED = frozenset({"image", "video", "document"})
 KINDS = {"voice": "audio", "file": "document"}
+# Meta's own document of the API says so, in words or in its schema: https://github.com/facebook/openapi
+PLACES = {
+    "header": ("text", "image", "video", "document"),
+    "body": ("text", "currency", "date_time"),
+    "button": ("payload", "url", "text"),
+}
+NAMELESS = frozenset({"currency", "date_time"})
+LAST_BUTTON, LONGEST_TEXT, LARGEST_AMOUNT = 9, 32_768, Decimal(2**31 - 1) / 1000
 
 
 def body(message: Outbound[Any], list_label: str) -> Json:
@@ -38,13 +47,20 @@ def body(message: Outbound[Any], list_label: str) -> Json:
     return head | context | _content(message.parts[0], message.media, list_label)
 
 
-def act(action: Action[Any]) -> Json:
-    """A reaction, or that what the customer wrote was seen."""
+def act(action: Action[Any]) -> Json | None:
+    """A reaction, or that what the customer wrote was seen, or is being answered; None where there is nothing to ask.
+
+    An indicator ends with the answer or after 25 seconds, and not before:
+    https://developers.facebook.com/documentation/business-messaging/whatsapp/typing-indicators
+    """
+    seen = {"messaging_product": "whatsapp", "status": "read", "message_id": action.target}
     match action.command:
         case MessageReact(emoji=emoji, action=word):
             reaction = {"message_id": action.target, "emoji": "" if word == "remove" else emoji}
             return {**_head(action.recipient), "type": "reaction", "reaction": reaction}
-    return {"messaging_product": "whatsapp", "status": "read", "message_id": action.target}
+        case TypingSet(state=state):
+            return {**seen, "typing_indicator": {"type": "text"}} if state == "started" else None
+    return seen
 
 
 def _head(address: str) -> Json:
@@ -99,7 +115,7 @@ def _card(part: ContactCard) -> Json:
             phones.setdefault(value, {})["phone"] = value
         elif scheme == "whatsapp" and value.isdecimal():
             phones.setdefault(f"+{value}", {"phone": f"+{value}"})["wa_id"] = value
-        elif scheme == "mailto":
+        elif scheme == "mailto" and "@" in value:
             emails.append({"email": value})
     lists = {"phones": list(phones.values()), "emails": emails}
     names = {"formatted_name": part.name, "first_name": part.name.split(" ")[0] or part.name}
@@ -119,19 +135,34 @@ def _menu(part: Choices, list_label: str) -> Json:
 def _template(part: Template) -> Json:
     """https://developers.facebook.com/documentation/business-messaging/whatsapp/templates/overview"""
     values = [*(TemplateValue(value=text) for text in part.params), *part.values]
+    for value in values:
+        _check(value)
     components: list[Json] = []
     for place in ("header", "body"):
         parameters = [_parameter(value) for value in values if value.place == place]
         if parameters:
             components.append({"type": place, "parameters": parameters})
-    for value in values:
-        if value.place == "button":
-            components.append(_button(value))
-        elif value.place not in ("header", "body"):
-            raise Rejected(f"a template has no place {value.place[:40]}: write header, body or button")
+    components += [_button(value) for value in values if value.place == "button"]
     language = {"policy": "deterministic", "code": part.lang.replace("-", "_")}
     template = {"name": part.name, "language": language}
     return {**template, "components": components} if components else template
+
+
+def _check(value: TemplateValue) -> None:
+    """Raises `Rejected` for what no template can take."""
+    place, kind = value.place, value.kind
+    if place not in PLACES:
+        raise Rejected(f"a template has no place {place[:40]}: write header, body or button")
+    if kind not in PLACES[place]:
+        raise Rejected(f"a template's {place} can't take {kind[:40]}: write {' or '.join(PLACES[place])}")
+    if not value.value and (kind != "text" or place == "button"):
+        raise Rejected(f"a template's {kind} in its {place} is empty: give it a value")
+    if value.name and kind in NAMELESS:
+        raise Rejected(f"a template's {kind} has no name: leave the name out, or write it as text")
+    if kind == "text" and len(value.value) > LONGEST_TEXT:
+        raise Rejected(f"a template's text has more than {LONGEST_TEXT:,} characters: make it shorter")
+    if place == "button" and not 0 <= value.index <= LAST_BUTTON:
+        raise Rejected(f"a template has no button {value.index}: the first is 0, the last {LAST_BUTTON}")
 
 
 def _parameter(value: TemplateValue) -> Json:
@@ -143,23 +174,18 @@ def _parameter(value: TemplateValue) -> Json:
             return {"type": "currency", "currency": amount}
         case "date_time":
             return {"type": "date_time", "date_time": {"fallback_value": value.value}}
-        case "image" | "video" | "document" as kind:
-            if not value.value.startswith("https://"):
-                raise Rejected("the template's media has no https address from which Meta could fetch it")
-            name = _given(filename=value.name) if kind == "document" else {}
-            return {"type": kind, kind: {"link": value.value} | name}
-    raise Rejected(f"a template parameter can't be {value.kind[:40]} in its {value.place}")
+    if not value.value.startswith("https://"):
+        raise Rejected("the template's media has no https address from which Meta could fetch it")
+    name = _given(filename=value.name) if value.kind == "document" else {}
+    return {"type": value.kind, value.kind: {"link": value.value} | name}
 
 
 def _button(value: TemplateValue) -> Json:
     """What a quick reply sends back, or how the address of a button goes on."""
     head = {"type": "button", "index": str(value.index)}
-    match value.kind:
-        case "payload":
-            return {**head, "sub_type": "quick_reply", "parameters": [{"type": "payload", "payload": value.value}]}
-        case "url" | "text":
-            return {**head, "sub_type": "url", "parameters": [{"type": "text", "text": value.value}]}
-    raise Rejected(f"a template's button can't take {value.kind[:40]}: write payload or url")
+    if value.kind == "payload":
+        return {**head, "sub_type": "quick_reply", "parameters": [{"type": "payload", "payload": value.value}]}
+    return {**head, "sub_type": "url", "parameters": [{"type": "text", "text": value.value}]}
 
 
 def _thousandths(value: TemplateValue) -> int:
@@ -169,4 +195,6 @@ def _thousandths(value: TemplateValue) -> int:
         raise Rejected("a template's currency needs an amount, as a decimal number") from error
     if not amount.is_finite() or re.fullmatch("[A-Z]{3}", value.currency or "") is None:
         raise Rejected("a template's currency needs a finite amount and a code of ISO 4217")
+    if amount.copy_abs() > LARGEST_AMOUNT:
+        raise Rejected(f"a template's currency goes up to {LARGEST_AMOUNT:,}: write a larger amount as text")
     return int(amount * 1000)

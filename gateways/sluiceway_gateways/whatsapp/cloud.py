@@ -12,21 +12,25 @@ from sluiceway import (
     Action,
     Actor,
     Ambiguous,
+    Attachment,
     Capabilities,
     Chars,
     Flow,
     Gateway,
     Intake,
     Malformed,
+    MediaFetcher,
+    MediaUploader,
     Menus,
     Outbound,
     Rate,
     Request,
     Sender,
     Sent,
+    Wanted,
     Webhook,
 )
-from sluiceway_contracts import MessageMarkSeen, MessageReact
+from sluiceway_contracts import MessageMarkSeen, MessageReact, TypingSet
 
 from .. import _meta
 from .._meta import App
@@ -45,6 +49,8 @@ MEDIA = {
     **dict.fromkeys(("text/plain", "application/pdf", "application/msword", f"{OFFICE}.*"), DOCUMENT),
     **dict.fromkeys(("application/vnd.ms-excel", "application/vnd.ms-powerpoint"), DOCUMENT),
 }
+# Uploads last 30 days, as the same page says; a day less, so that none ends while a message is on its way
+UPLOADS_LAST_S = 29 * 86_400
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/messages/send-messages
 TEXT, CAPTION, PROMPT = Chars(4096), Chars(1024), 1024
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/throughput: 80 a second a number, and
@@ -62,7 +68,7 @@ class Number(Account, frozen=True, kw_only=True):
     list_label: Annotated[str, Meta(min_length=1, max_length=20)] = "☰"
 
 
-class WhatsAppCloud(Gateway[App, Number], Webhook, Sender, Actor):
+class WhatsAppCloud(Gateway[App, Number], Webhook, Sender, Actor, MediaFetcher, MediaUploader):
     """WhatsApp Business Platform, Cloud API."""
 
     channel = "whatsapp"
@@ -79,10 +85,12 @@ class WhatsAppCloud(Gateway[App, Number], Webhook, Sender, Actor):
         ),
         rate=RATE,
         recipient_rate=RECIPIENT_RATE,
+        reply_window=True,
     )
-    acts = (MessageReact, MessageMarkSeen)
+    acts = (MessageReact, MessageMarkSeen, TypingSet)
     errors = ERRORS
     max_body_bytes = _meta.MAX_DELIVERY_BYTES
+    uploads_last_s = UPLOADS_LAST_S
 
     def identity(self, account: Number) -> str:
         """The phone number id."""
@@ -112,17 +120,53 @@ class WhatsAppCloud(Gateway[App, Number], Webhook, Sender, Actor):
 
     def act(self, action: Action[Number]) -> Flow[None]:
         """https://developers.facebook.com/documentation/business-messaging/whatsapp/messages/reaction-messages"""
-        response = yield self._post(action.account, _request.act(action))
+        body = _request.act(action)
+        if body is None:
+            return
+        response = yield self._post(action.account, body)
         if not 200 <= response.status < 300:
             raise _meta.refusal(self, response)
+
+    def media_hosts(self) -> tuple[str, ...]:
+        """Meta's, and that of `api_url`."""
+        return _meta.media_hosts(self.settings)
+
+    def locate(self, wanted: Wanted[Number]) -> Flow[Request]:
+        """https://developers.facebook.com/documentation/business-messaging/whatsapp/reference/media/media-api
+
+        The id came in a delivery that Meta signed: whether this number has it (`phone_number_id`) need not be asked.
+        """
+        response = yield _meta.get(self.settings, wanted.reference)
+        if not 200 <= response.status < 300:
+            raise _meta.refusal(self, response)
+        try:
+            return _meta.download(self.settings, response.json(_Located).url)
+        except Malformed as error:
+            raise Ambiguous("Meta knows the file, but its answer can't be read") from error
+
+    def upload(self, attachment: Attachment[Number]) -> Flow[str]:
+        """https://developers.facebook.com/documentation/business-messaging/whatsapp/business-phone-numbers/media"""
+        path, file = f"{attachment.account.phone_number_id}/media", attachment.file
+        fields = [("messaging_product", "whatsapp"), ("type", file.mime)]
+        response = yield _meta.upload(self.settings, path, fields, file)
+        if not 200 <= response.status < 300:
+            raise _meta.refusal(self, response)
+        try:
+            return response.json(_Named).id
+        except Malformed as error:
+            raise Ambiguous("Meta took the file, but its answer can't be read") from error
 
     def _post(self, account: Number, body: _request.Json) -> Request:
         return _meta.post(self.settings, f"{account.phone_number_id}/messages", msgspec.json.encode(body))
 
 
-class _Message(Struct, frozen=True):
+class _Named(Struct, frozen=True):
     id: Annotated[str, Meta(min_length=1)]
 
 
+class _Located(Struct, frozen=True):
+    url: Annotated[str, Meta(min_length=1)]
+
+
 class _Taken(Struct, frozen=True):
-    messages: tuple[_Message, ...]
+    messages: tuple[_Named, ...]
