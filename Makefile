@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
 
-demo: $(STAMP)  ## the main job, live: a form, an answer by SMS, a text back (ARGS=--once ends after it)
+demo: $(STAMP)  ## the main job, live: forms, answers by SMS and by mail, texts back (ARGS=--once ends after it)
 	@$(BIN)/python docs/demo/demo.py $(ARGS)
 
 test: check  ## lint, types and all tests

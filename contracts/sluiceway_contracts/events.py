@@ -112,6 +112,7 @@ class MessageMedia(EventData, frozen=True, kw_only=True):
 
     `mime` is what the content is, by itself, `size` in bytes. `error.code` is media_gone, media_too_large, media_empty,
     media_forbidden (an address that must not be fetched from), media_unreachable, credentials_refused or store_full.
+    A `stored` is final: after a crash, a `failed` of the same part may follow it, and says nothing.
     """
 
     type: ClassVar[str] = "sluiceway.message.media"

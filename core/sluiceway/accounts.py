@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from .bus.store import Bucket
 from .config import Config, Connection
 from .errors import ConfigError
-from .gateway import Account, Capabilities, Gateway, Sender
+from .gateway import Account, Capabilities, Deliverer, Gateway, Sender
 
 
 class Served(Struct, frozen=True, kw_only=True):
@@ -100,7 +100,7 @@ class Accounts:
             address=served.account.address,
             capabilities=served.gateway.capabilities,
             schemes=served.gateway.schemes,
-            sends=isinstance(served.gateway, Sender),
+            sends=isinstance(served.gateway, Sender | Deliverer),
         )
 
 

@@ -19,11 +19,12 @@ from .config import Core
 from .dispatch import Shared
 from .fetcher import Fetcher
 from .fetches import Fetches
-from .gateway import MediaFetcher, Sender
+from .gateway import Deliverer, MediaFetcher, Sender
 from .health import Health
 from .http.client import Client
 from .http.download import Downloads
 from .indicators import Indicators
+from .loops import Answered, Loops
 from .outbound import AccountSender
 from .parking import Parking
 from .reports import Reports
@@ -52,7 +53,8 @@ class AccountWork:
         self._client = client
         self._downloads = downloads
         self._quotas = Quotas(Bucket(shared.link, shared.layout.messages, Quota), core.limits.per_tenant_hour)
-        self._consumers = {served: self._consumer(served) for served in accounts if isinstance(served.gateway, Sender)}
+        sending = (served for served in accounts if isinstance(served.gateway, Sender | Deliverer))
+        self._consumers = {served: self._consumer(served) for served in sending}
         fetching = (served for served in accounts if isinstance(served.gateway, MediaFetcher))
         self._queues = {served: self._queue(served, fetches.subject(served)) for served in fetching}
         self._health = {served: self._health_of(served, accounts) for served in self._consumers}
@@ -104,6 +106,7 @@ class AccountWork:
                 driver=self._client,
                 health=self._health[served],
                 attachments=attachments,
+                placement=s.placement,
             ),
             failures=s.failures,
             schedule=Schedule(s.link, s.prefix),
@@ -111,6 +114,7 @@ class AccountWork:
             caps=Caps(served, self._core.limits, self._quotas, s.ledger),
             acts=Acts(served, s.continuity, s.identity, s.ledger, s.stream, self._client),
             attachments=attachments,
+            loops=Loops(served, Bucket(s.link, s.layout.messages, Answered), s.identity, s.placement.latest),
         )
 
     def _fetcher(self, served: Served, queue: Queue) -> Fetcher:

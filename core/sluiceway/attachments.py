@@ -20,7 +20,7 @@ from .checks import Refusal
 from .driver import Driver
 from .errors import Ambiguous, Unreachable
 from .filetypes import file_name
-from .gateway import Attachment, MediaUploader
+from .gateway import Attachment, Deliverer, Files, MediaUploader
 from .links import Links
 from .locks import Locks
 from .media import MediaStore
@@ -51,21 +51,25 @@ class Attachments:
         self._uploaded: Cache[str, tuple[str, float]] = Cache(MAX_REMEMBERED)
         self._locks = Locks()
 
-    async def described(self, parts: Content, *, begun: bool = False) -> Content:
-        """Parts whose files have the type and size that they are stored with. Raises `Refusal`.
+    @property
+    def files(self) -> Files:
+        """Where their bytes are."""
+        return self._store
 
-        What was `begun` goes on without a file that is gone meanwhile, so that it comes to as many pieces as before.
-        """
+    async def described(self, parts: Content) -> Content:
+        """Parts whose files have the type and size that they are stored with. Raises `Refusal` where one is gone."""
         if not any(isinstance(part, Media) for part in parts):
             return parts
-        return tuple(await asyncio.gather(*(self._described(part, begun) for part in parts)))
+        return tuple(await asyncio.gather(*(self._described(part) for part in parts)))
 
     async def ready(self, content: Content) -> Ready:
         """One piece, ready to be sent. Raises a `SendError`, never `Ambiguous`: nothing was sent."""
         parts, ids = list[AnyPart](), dict[str, str]()
         for part in content:
             if isinstance(part, Media) and part.ref is not None:
-                if isinstance(self._served.gateway, MediaUploader):
+                if isinstance(self._served.gateway, Deliverer):
+                    pass  # it reads the file itself
+                elif isinstance(self._served.gateway, MediaUploader):
                     ids[part.id] = await self._upload(self._served.gateway, part)
                 else:
                     link = self._links.read(FileRef.parse(part.ref), now() + LINK_FOR, file_name(part.name, part.mime))
@@ -73,7 +77,13 @@ class Attachments:
             parts.append(part)
         return Ready(tuple(parts), ids)
 
-    async def _described(self, part: AnyPart, begun: bool) -> AnyPart:
+    def forget(self, content: Content) -> None:
+        """Upload these files again: the provider refused a message that named what it had of them."""
+        for part in content:
+            if isinstance(part, Media) and part.ref is not None:
+                self._uploaded.pop(part.ref)
+
+    async def _described(self, part: AnyPart) -> AnyPart:
         if not isinstance(part, Media):
             return part
         if part.ref is None:
@@ -84,8 +94,6 @@ class Attachments:
             raise Refusal("invalid", str(error)) from error
         stored = await surely(self._store.find, ref) if ref.tenant == self._served.tenant else None
         if stored is None:
-            if begun:
-                return part
             raise Refusal("media_not_found", "there is no such file, or no longer; put it once more (ask media-upload)")
         fits = stored.mime.partition("/")[0] in _BY_FAMILY.get(part.kind, ("",))
         kind = part.kind if fits or part.kind not in _BY_FAMILY else "file"

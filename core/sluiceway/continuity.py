@@ -68,16 +68,21 @@ class FingerprintRecord(Struct, frozen=True):
 
 
 class Place(NamedTuple):
-    """Where a message belongs. `resolved_by` is a word of `MessageReceived`; a guest writes, and is not the contact."""
+    """Where a message belongs. `resolved_by` is a word of `MessageReceived`; a guest writes, and is not the contact.
+
+    `suggested` is a conversation that it refers to, without a right to be in it.
+    """
 
     contact: str
     conversation: str
     is_new: bool = False
     guest: bool = False
+    by: str = ""
+    suggested: str | None = None
 
     @property
     def resolved_by(self) -> str:
-        return "token" if self.guest else "new" if self.is_new else "open"
+        return self.by or ("token" if self.guest else "new" if self.is_new else "open")
 
 
 class Talk(NamedTuple):
@@ -165,12 +170,18 @@ class Continuity:
     async def admit(self, tenant: str, conversation: str, reach: Reach, assurance: str = "channel") -> Place | None:
         """The place of a message that a reply token admits; None where the conversation is gone. Raises `Unavailable`.
 
-        Whoever has the token speaks in that conversation, and becomes nobody by it.
+        Whoever has the token speaks in that conversation, and becomes nobody by it; but an answer from the address that
+        its contact gave and we wrote to proves that it is theirs, as one without a token does.
         """
         talk = await self.find(tenant, conversation)
         if talk is None:
             return None
-        owner = await self.addresses.get(f"{tenant}.{_kind(assurance)}.{self.token(reach.address)}")
+        token = self.token(reach.address)
+        owner = await self.addresses.get(f"{tenant}.{_kind(assurance)}.{token}")
+        if owner is None and assurance != ASSERTED:
+            claim = await self.claims.get(f"{tenant}.u.{token}")
+            if await self._invited(tenant, claim) == talk.contact:
+                return (await self.resolve(tenant, reach, "inbound", assurance))._replace(by="token")
         guest = owner is None or await self._now(tenant, owner.value.contact) != talk.contact
         return await self.speak(tenant, talk.contact, reach, "inbound", guest)
 
@@ -279,9 +290,8 @@ class Continuity:
             self.claims.get(f"{tenant}.u.{token}"),
             _nothing() if proven else self.addresses.get(proof),
         )
-        contact, invited = found.value.contact, None
-        if claim is not None and proven and _is_invited(claim.value, INVITED):
-            invited = await self._now(tenant, claim.value.contact)
+        contact = found.value.contact
+        invited = await self._invited(tenant, claim) if proven else None
         if invited not in (None, contact) and await self.directory.exact(tenant, contact) is None:
             contact = invited or contact  # nobody has spoken as the other yet
             try:
@@ -295,6 +305,12 @@ class Continuity:
             rival=await self._now(tenant, rival) if rival != contact else None,
             is_new=contact == mine.contact,
         )
+
+    async def _invited(self, tenant: str, claim: Entry[ClaimRecord] | None) -> str | None:
+        """Whom we wrote to at an address that they gave, so lately that an answer proves it."""
+        if claim is None or not _is_invited(claim.value, INVITED):
+            return None
+        return await self._now(tenant, claim.value.contact)
 
     async def _create(self, key: str, mine: AddressRecord) -> Entry[AddressRecord]:
         """The record of the key: ours, unless there was one."""

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from sluiceway_contracts import ContactErased, Error, Event, FileRef, InvalidRef, Party, Piece, is_uuid
+from sluiceway_contracts import ContactErased, Error, Event, FileRef, Party, Piece, is_uuid
 from sluiceway_contracts.media import SCHEME
 from sluiceway_contracts.values import Time, now
 
@@ -32,6 +32,7 @@ from .ledger import MessageRecord
 from .media import MediaStore
 from .remains import NOBODYS, Remains, Spot
 from .stream import EventStream
+from .threads import thread_key
 from .traces import Traces, trace
 
 log = structlog.get_logger(__name__)
@@ -171,6 +172,8 @@ class Erasure:
             await self._ledger(tenant, command)
         for event in events:
             await self._ledger(tenant, event)
+            if event.letter is not None:
+                await self._shredder.key(self._layout.messages, thread_key(self._identity, tenant, *event.letter))
             await self._shredder.message(event.stream, event.sequence)
         await self._shred(await remains.echoes(commands, letters))
         await self._shred(letters)
@@ -191,7 +194,7 @@ class Erasure:
         if not named or not await self._shredder.exists(f"OBJ_{self._layout.media(tenant)}"):
             return
         for ref in sorted(await remains.nobody_elses(named)):
-            with contextlib.suppress(InvalidRef):
+            if await remains.nobody_elses({ref}):  # overwriting those before it took a while
                 await self._files.shred(FileRef.parse(ref), self._shredder)
 
     async def _ledger(self, tenant: str, spot: Spot) -> None:

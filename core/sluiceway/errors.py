@@ -69,9 +69,13 @@ class SendError(SluicewayError):
 
 
 class Unreachable(SendError):
-    """Nothing of the request was written."""
+    """Nothing was written, or nothing was taken. `retry_after_s` is how long to wait, where that is known."""
 
     code = "unreachable"
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class Throttled(SendError):

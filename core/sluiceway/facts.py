@@ -33,7 +33,7 @@ from .accounts import Accounts, Served
 from .continuity import FRESH, Place
 from .errors import Malformed, SluicewayError, Unavailable
 from .fetches import Fetches
-from .gateway import AnyFact, Consent, Deleted, Edited, Reaction, Receipt, Received, Seen, Unreadable
+from .gateway import AnyFact, Consent, Correspondent, Deleted, Edited, Reaction, Receipt, Received, Seen, Unreadable
 from .identity import Identity
 from .ledger import Ledger, MessageRecord
 from .locks import Locks
@@ -136,10 +136,15 @@ class Facts:
             id = self._identity.id(served.tenant, served.channel, served.name, "received", fact.key)
             reply_to, parts = await self._targets.answered(served, fact)
             parts = complete(parts)
+            suggested = {"suggested_conversation": place.suggested} if place.suggested else {}
+            ext = {**fact.ext, **suggested}
             message = Message(
                 id=id,
                 author=_customer(fact, address, place),
-                to=(Party(role="system", address=served.account.address),),
+                to=_parties(served, fact.to) or (Party(role="system", address=served.account.address),),
+                cc=_parties(served, fact.cc),
+                subject=fact.subject,
+                thread=fact.thread,
                 parts=parts,
                 text=plain(parts),
                 external_ids=fact.external_ids,
@@ -150,13 +155,22 @@ class Facts:
                 referral=fact.referral,
                 reply_window_ends=fact.reply_window_ends,
                 redactions=redactions or record.redactions.get(fact.key, ()),
-                ext={served.channel: fact.ext} if fact.ext else {},
+                ext={served.channel: ext} if ext else {},
             )
             data = MessageReceived(message=message, resolved_by=place.resolved_by, is_new_conversation=place.is_new)
             ack = await self._stream.publish(_event(served, id, place, data, actor="customer"))
             await self._fetches.put(served, place, id, parts, fact.media)
+            await self._note(served, fact, address, place)
         what = "message.duplicate" if ack.duplicate else "message.received"
         log.debug(what, account=served.name, message=id, conversation=place.conversation, sequence=ack.seq)
+
+    async def _note(self, served: Served, fact: Received, address: str, place: Place) -> None:
+        """Whom a letter lets take part: its author, and those to whom an author who is proven addressed it."""
+        if fact.thread is None or fact.thread.message_id is None:
+            return
+        others = (*fact.to, *fact.cc) if fact.assurance != "asserted" else ()
+        addressed = (one.address for one in others if one.address != served.account.address)
+        await self._placement.threads.note(served, fact.thread.message_id, place, (address, *addressed))
 
     async def _echo(self, served: Served, record: Record, fact: Received) -> None:
         """Tell what one of us wrote in the channel's own app, unless it was sent through us."""
@@ -278,6 +292,16 @@ def _customer(fact: Received | AnyRemark, address: str, place: Place) -> Party:
         contact_id=None if place.guest else place.contact,
         name=fact.name,
         assurance=fact.assurance,
+    )
+
+
+def _parties(served: Served, named: tuple[Correspondent, ...]) -> tuple[Party, ...]:
+    """Those whom a letter is addressed to; who they are is the letter's word alone."""
+    return tuple(
+        Party(role="system", address=one.address)
+        if one.address == served.account.address
+        else Party(role="customer", address=one.address, name=one.name, assurance="asserted")
+        for one in named
     )
 
 

@@ -11,7 +11,7 @@ import datetime
 import msgspec
 import structlog
 
-from sluiceway_contracts import Error, Event, MessageMedia, StoredFile
+from sluiceway_contracts import Error, Event, FileRef, MessageMedia, StoredFile
 from sluiceway_contracts.values import now
 
 from . import metrics
@@ -19,7 +19,16 @@ from .accounts import Served
 from .bus.work import Queue, Work
 from .directory import Directory
 from .driver import Driver
-from .errors import CredentialsRefused, MediaError, Rejected, SendError, SluicewayError, Throttled, Unavailable
+from .errors import (
+    CredentialsRefused,
+    MediaError,
+    Rejected,
+    SendError,
+    SluicewayError,
+    Throttled,
+    Unavailable,
+    Unreachable,
+)
 from .fetches import Fetch
 from .filetypes import UNKNOWN
 from .gateway import MediaFetcher, Wanted
@@ -33,11 +42,12 @@ from .stream import EventStream
 log = structlog.get_logger(__name__)
 
 RETRIES_S = (1, 5, 30, 120, 600, 1800)
-EARLY_TRIES = 3
-"""So often a file that is not there is asked for again: some providers announce a file before they have it."""
+TRIED_FOR = datetime.timedelta(seconds=sum(RETRIES_S))
+"""Given up is what has been tried so often and for so long: waiting for NATS, or for our next start, is no failure."""
+EARLY_TRIES, EARLY_FOR = 3, datetime.timedelta(seconds=30)
+"""So long a file that is not there is asked for again: some providers announce a file before they have it."""
 GONE = frozenset({"404", "410"})
 LOCKED = frozenset({"401", "403"})
-LOCKED_RETRY_S = 1800
 LOCKED_FOR = datetime.timedelta(days=3)
 
 
@@ -103,11 +113,9 @@ class Fetcher:
             self._log.info("media.erased", message=fetch.message_id)
             await work.done()
         except MediaError as error:
-            await self._tell(fetch, None, error)
-            await work.done()
+            await self._told(work, fetch, None, error)
         else:
-            await self._tell(fetch, file, None)
-            await work.done()
+            await self._told(work, fetch, file, None)
 
     async def _fetch(self, fetch: Fetch, tries: int) -> StoredFile:
         """The file, stored. Raises `Later`, `MediaError`, `Erased` or `Unavailable`."""
@@ -125,19 +133,36 @@ class Fetcher:
                 return await self._store.keep(served.tenant, download.chunks, said, lambda: self._check(fetch))
         except Forbidden as error:
             raise MediaError("media_forbidden", str(error)) from error
+        except MediaError as error:
+            if error.code == "store_full" and now() - fetch.wanted_at < LOCKED_FOR:  # it may be emptied
+                raise Later(_wait_s(tries), error) from error
+            raise
         except SendError as error:
             await self._check(fetch)
             raise _judged(error, fetch, tries, has_login) from error
-        except (MediaError, Erased, Unavailable):
+        except (Erased, Unavailable):
             raise
         except Exception as error:
             self._log.exception("gateway.error", message=fetch.message_id)
-            raise MediaError("media_unreachable", f"{type(error).__name__} in the gateway") from error
+            raise _judged(Unreachable(f"{type(error).__name__} in the gateway"), fetch, tries, has_login) from error
 
     async def _check(self, fetch: Fetch) -> None:
         """Raises `Erased`."""
         if await surely(self._directory.reread, self._served.tenant, fetch.contact) is None:
             raise Erased
+
+    async def _told(self, work: Work, fetch: Fetch, file: StoredFile | None, error: MediaError | None) -> None:
+        """Done when it is told, and true: a file that went meanwhile with somebody who was erased is fetched anew."""
+        try:
+            await self._tell(fetch, file, error)
+        except Erased:
+            self._log.info("media.erased", message=fetch.message_id)
+            if file is not None:
+                await surely(self._store.drop, FileRef.parse(file.ref), fetch.wanted_at)
+        if file is not None and await surely(self._store.find, FileRef.parse(file.ref)) is None:
+            await work.again(RETRIES_S[0])
+        else:
+            await work.done()
 
     async def _tell(self, fetch: Fetch, file: StoredFile | None, error: MediaError | None) -> None:
         state = "stored" if error is None else "failed"
@@ -160,24 +185,33 @@ class Fetcher:
             subject=fetch.conversation,
             data=data,
         )
-        await surely(self._stream.publish, event)
+        await surely(self._publish, fetch, event)
         metrics.count(metrics.media, served.name, error.code if error else state).inc()
         metrics.count(metrics.media_bytes, served.name).inc(file.size if file else 0)
         self._log.info("media.done", message=fetch.message_id, state=state, why=error.code if error else None)
 
+    async def _publish(self, fetch: Fetch, event: Event) -> None:
+        await self._check(fetch)
+        await self._stream.publish(event)
+
+
+def _wait_s(tries: int) -> float:
+    return RETRIES_S[min(tries, len(RETRIES_S)) - 1]
+
 
 def _judged(error: SendError, fetch: Fetch, tries: int, has_login: bool) -> Later | MediaError:
     """What a failure means for the file, after so many tries; without a login none can be refused."""
+    age = now() - fetch.wanted_at
     code = error.provider_code if isinstance(error, Rejected) else None
     if isinstance(error, CredentialsRefused) or (code in LOCKED and has_login):
         refused = MediaError("credentials_refused", str(error), code)
-        waits = now() - fetch.wanted_at < LOCKED_FOR
-        return Later(RETRIES_S[tries - 1] if tries <= len(RETRIES_S) else LOCKED_RETRY_S, refused) if waits else refused
+        return Later(_wait_s(tries), refused) if age < LOCKED_FOR or tries <= EARLY_TRIES else refused
     if isinstance(error, Rejected):
         gone = MediaError("media_gone", str(error), code)
-        return Later(RETRIES_S[tries - 1], gone) if code in GONE and tries <= EARLY_TRIES else gone
+        early = code in GONE and (age < EARLY_FOR or tries <= EARLY_TRIES)
+        return Later(_wait_s(tries), gone) if early else gone
     lost = MediaError("media_unreachable", str(error))
-    if tries > len(RETRIES_S):
+    if age >= TRIED_FOR and tries > len(RETRIES_S):
         return lost
     wait_s = error.retry_after_s if isinstance(error, Throttled) else None
-    return Later(RETRIES_S[tries - 1] if wait_s is None else max(wait_s, RETRIES_S[0]), lost)
+    return Later(_wait_s(tries) if wait_s is None else max(wait_s, RETRIES_S[0]), lost)

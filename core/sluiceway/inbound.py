@@ -55,6 +55,19 @@ class Inbound:
             headers |= self._webhook(connection).answer_headers(request)
         return msgspec.structs.replace(reply, headers={**reply.headers, **headers}) if headers else reply
 
+    async def accept(self, record: Record) -> None:
+        """Store what a listener was delivered. Raises `Unavailable`."""
+        outcome = "stored"
+        try:
+            await self._put(record, [])
+        except TooLarge as error:
+            raise Unavailable(str(error)) from error
+        except Unavailable:
+            outcome = "unavailable"
+            raise
+        finally:
+            metrics.count(metrics.deliveries, record.connection, outcome).inc()
+
     async def store(self, record: Record) -> None:
         """Put a delivery out of the spool on the stream. Raises `Unavailable`."""
         await self._put(record, [])

@@ -17,6 +17,7 @@ from .bus.streams import Layout
 from .errors import MediaError, Rejected, Unavailable, Unreachable
 from .filetypes import HEAD_BYTES, mime_of
 
+GONE = "media_gone"
 RENEWED_AFTER = datetime.timedelta(days=1)
 """A file that comes again after so long is written again, so that the bucket keeps it as long as its last message."""
 
@@ -46,10 +47,10 @@ class MediaStore:
             draft = await bucket.write(counted.chunks())
             try:
                 await _passed(draft, check)
+                ref, mime = FileRef(tenant, draft.digest.hex()), mime_of(bytes(counted.head), declared)
             except BaseException:
                 await bucket.discard(draft.nuid)
                 raise
-            ref, mime = FileRef(tenant, draft.digest.hex()), mime_of(bytes(counted.head), declared)
             return about(tenant, await self._name(bucket, draft, ref.digest, mime))
         except StoreFull as error:
             raise MediaError("store_full", str(error)) from error
@@ -59,12 +60,29 @@ class MediaStore:
         return await self._bucket(ref.tenant).find(ref.digest)
 
     async def read(self, tenant: str, stored: Stored, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
-        """Its bytes from `start` to `stop`. Raises `MediaError` where a part of it is gone."""
-        try:
-            async for chunk in self._bucket(tenant).read(stored, start, stop):
-                yield chunk
-        except Missing as error:
-            raise MediaError("media_gone", str(error)) from error
+        """Its bytes from `start` to `stop`. Raises `MediaError` where a part of it is gone.
+
+        Where the file is written anew meanwhile, it goes on with that: under the same name are the same bytes.
+        """
+        at = start
+        while True:
+            try:
+                async for chunk in self._bucket(tenant).read(stored, at, stop):
+                    yield chunk
+                    at += len(chunk)
+            except Missing as error:
+                anew = await self._bucket(tenant).find(stored.name)
+                if anew is None or anew.nuid == stored.nuid:
+                    raise MediaError(GONE, str(error)) from error
+                stored = anew
+            else:
+                return
+
+    async def drop(self, ref: FileRef, since: datetime.datetime) -> None:
+        """Remove a file that was stored after this time."""
+        stored = await self.find(ref)
+        if stored is not None and stored.stored_at >= since:
+            await self._bucket(ref.tenant).remove(ref.digest)
 
     async def open(self, ref: str) -> AsyncIterator[bytes]:
         """All bytes of a file that is to be sent. Raises `Rejected` where it is gone, `Unreachable` without NATS."""
@@ -74,7 +92,7 @@ class MediaStore:
         except (InvalidRef, Unavailable) as error:
             raise Unreachable(f"the file can't be read now: {error}") from error
         if stored is None:
-            raise Rejected("the file is there no more", "media_gone")
+            raise Rejected("the file is there no more", GONE)
         return self.read(found.tenant, stored)
 
     async def shred(self, ref: FileRef, shredder: Shredder) -> bool:
@@ -82,18 +100,23 @@ class MediaStore:
         return await self._bucket(ref.tenant).shred(ref.digest, shredder)
 
     async def _name(self, bucket: Objects, draft: Draft, name: str, mime: str) -> Stored:
-        """Of two copies one stays."""
-        extra = draft.nuid
+        """Of two copies one stays. Where nobody knows whether a record was written, both do, until the bucket's age."""
         try:
             there = await bucket.find(name)
-            if there is not None and now() - there.stored_at < RENEWED_AFTER:
-                return there
+        except BaseException:
+            await bucket.discard(draft.nuid)
+            raise
+        if there is not None and now() - there.stored_at < RENEWED_AFTER:
+            await bucket.discard(draft.nuid)
+            return there
+        try:
             stored = await bucket.publish(draft, name, mime)
-            extra = there.nuid if there is not None else ""
-            return stored
-        finally:
-            if extra:
-                await bucket.discard(extra)
+        except StoreFull:
+            await bucket.discard(draft.nuid)
+            raise
+        if there is not None:
+            await bucket.discard(there.nuid)
+        return stored
 
     def _bucket(self, tenant: str) -> Objects:
         return Objects(self._link, self._layout.media(tenant))

@@ -15,7 +15,7 @@ import structlog
 from sluiceway_contracts import now
 
 from .bus.objects import Stored
-from .errors import MediaError, SluicewayError, Unavailable, Unverified
+from .errors import Malformed, MediaError, SluicewayError, Unavailable, Unverified
 from .filetypes import file_name
 from .http.server import Route, Streamed
 from .links import START, Links, Reading
@@ -109,6 +109,8 @@ def _refused(error: SluicewayError) -> Response:
     match error:
         case Unverified():
             status, why = 403, str(error)
+        case Malformed():
+            status, why = 400, str(error)
         case MediaError(code=code):
             status, why = STATUS.get(code, 502), str(error)
         case _:

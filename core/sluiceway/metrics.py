@@ -21,6 +21,7 @@ conversations_opened = Counter("sluiceway_conversations_opened", "Conversations 
 reply_tokens = Counter("sluiceway_reply_tokens", "Reply tokens read: valid, expired or forged", ["outcome"])
 media = Counter("sluiceway_media", "Files of customers by what became of them", ["account", "outcome"])
 media_bytes = Counter("sluiceway_media_bytes", "Bytes of customers' files that were stored", ["account"])
+isolated = Counter("sluiceway_isolated", "Calls of isolated functions by what became of them", ["outcome"])
 commands = Counter("sluiceway_commands", "Commands by what became of them", ["account", "outcome"])
 provider_seconds = Histogram("sluiceway_provider_seconds", "A provider's answer to one request", ["account"])
 paused = Gauge("sluiceway_account_paused", "1 while an account's credentials are refused", ["account"])

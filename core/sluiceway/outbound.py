@@ -26,9 +26,10 @@ from .errors import SluicewayError, TooLarge
 from .failures import Failures
 from .lanes import Lanes
 from .latest import Latest
+from .loops import Loops
 from .owned import Begun, Lost
 from .patience import surely
-from .render import Unsendable, render
+from .render import Content, Unsendable, render
 from .schedule import Schedule
 from .sending import Sending
 
@@ -55,6 +56,7 @@ class AccountSender:
         caps: Caps,
         acts: Acts,
         attachments: Attachments,
+        loops: Loops,
     ) -> None:
         self._served = served
         self._consumer = consumer
@@ -69,6 +71,7 @@ class AccountSender:
         self._in_hand: set[str] = set()
         self._acts = acts
         self._attachments = attachments
+        self._loops = loops
         self._lanes: Lanes[Task | ActTask] = Lanes(self._carry_out)
 
     async def run(self) -> None:
@@ -138,10 +141,13 @@ class AccountSender:
             await surely(self._schedule.put, task.delivery, task.command, task.send.not_before or now())
             return
         entry = await self._sending.known(task) if again else None
-        parts = await self._attachments.described(task.send.parts, begun=entry is not None)
-        if parts is not task.send.parts:
-            task = msgspec.structs.replace(task, send=msgspec.structs.replace(task.send, parts=parts))
-        contents = render(parts, self._served.gateway.capabilities)
+        try:
+            task, contents = await self._contents(task)
+        except (Refusal, Unsendable) as error:
+            if entry is None:
+                raise
+            await self._sending.give_up(task, entry, error)
+            return
         if entry is not None:
             await self._sending.resume(task, contents, entry)
             return
@@ -153,6 +159,13 @@ class AccountSender:
             raise
         await self._sending.send(task, aim, contents)
 
+    async def _contents(self, task: Task) -> tuple[Task, tuple[Content, ...]]:
+        """The task with its files as they are stored, and its pieces. Raises `Refusal` or `Unsendable`."""
+        parts = await self._attachments.described(task.send.parts)
+        if parts is not task.send.parts:
+            task = msgspec.structs.replace(task, send=msgspec.structs.replace(task.send, parts=parts))
+        return task, render(parts, self._served.gateway.capabilities)
+
     async def _judge(self, task: Task) -> Aim:
         """Whom it goes to, if it may. Raises `Refusal`."""
         if task.conversation is None:  # before a conversation is opened for it
@@ -162,6 +175,7 @@ class AccountSender:
             await surely(self._caps.admit, task.send.message_id, aim.address, task.attempt)
         await surely(self._refuse_stale, task, aim)
         await surely(self._refuse_late, task, aim)
+        await surely(self._loops.admit, task.send, aim.contact, aim.address)
         return aim
 
     async def _refuse_task(self, task: Task | ActTask, code: str, why: str) -> None:

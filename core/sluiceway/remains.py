@@ -17,6 +17,7 @@ from sluiceway_contracts import (
     CommandFailed,
     ErrorDeadLetter,
     Event,
+    MessageReceived,
     MessageSent,
     MessageStatus,
     Undecodable,
@@ -31,17 +32,19 @@ from .traces import Needles, Traces
 NOBODYS = "_"
 """The tenant of dead letters of which nobody knows whose they are."""
 ERASED = "contact.erased"
-_REF = re.compile(rb'"ref"\s*:\s*"(media:[A-Za-z0-9_-]{1,64}/[0-9a-f]{64})"')
+_REF = re.compile(rb'"ref"\s*:\s*"media:([A-Za-z0-9_-]{1,64})\\?/([0-9a-f]{64})"')
+"""A slash may be escaped in JSON, and some languages do."""
 
 
 class Spot(NamedTuple):
-    """A message of a stream, and the command that it is or tells of."""
+    """A message of a stream, and the command that it is or tells of; `letter` is an account and a letter's msg-id."""
 
     stream: str
     sequence: int
     message_id: str | None = None
     command_id: str | None = None
     refs: frozenset[str] = frozenset()
+    letter: tuple[str, str] | None = None
 
 
 class _Data(Struct):
@@ -109,7 +112,7 @@ class Remains:
             if left:
                 async for stored in self._read(stream, f"{self._tenant}.{room}.>"):
                     if not self._is_about_the_person(stored):
-                        left -= {ref for ref in left if ref.encode() in stored.data}
+                        left -= {ref for ref in left if ref.rpartition("/")[2].encode() in stored.data}
         return left
 
     def _is_about_the_person(self, stored: Stored) -> bool:
@@ -156,12 +159,14 @@ def _event(stream: str, stored: Stored) -> Spot:
     """With the id of the message of ours that it tells of."""
     spot = Spot(stream, stored.sequence, refs=_refs(stored.data))
     try:
-        told = Event.decode(stored.data).data
+        event = Event.decode(stored.data)
     except Undecodable:
         return spot
-    match told:
+    match told := event.data:
         case MessageSent():
             return spot._replace(message_id=told.message.id)
+        case MessageReceived(message=message) if message.thread is not None and message.thread.message_id is not None:
+            return spot._replace(letter=(event.account or "", message.thread.message_id))
         case MessageStatus():
             return spot._replace(message_id=told.message_id)
     return spot
@@ -169,7 +174,7 @@ def _event(stream: str, stored: Stored) -> Spot:
 
 def _refs(data: bytes) -> frozenset[str]:
     """The files that an event or a command names, as fields: what somebody wrote has other quotes around it."""
-    return frozenset(found.decode() for found in _REF.findall(data))
+    return frozenset(f"media:{tenant.decode()}/{digest.decode()}" for tenant, digest in _REF.findall(data))
 
 
 def _command(stream: str, stored: Stored) -> Spot:

@@ -40,12 +40,20 @@ def render(parts: Content, capabilities: Capabilities) -> tuple[Content, ...]:
 
     Raises `Unsendable` for what is empty, or would be more than `MAX_PIECES`.
     """
-    pieces = list(_pieces(parts, capabilities))
+    pieces = [parts] if capabilities.letters and _all_fit(parts, capabilities) else list(_pieces(parts, capabilities))
     if not pieces:
         raise Unsendable("empty_message", "the message has no content; give it a text or media part")
     if len(pieces) > MAX_PIECES:
         raise Unsendable("too_long", f"the message would be {len(pieces)} messages of the channel's; shorten it")
     return tuple(complete(piece) for piece in pieces)
+
+
+def _all_fit(parts: Content, capabilities: Capabilities) -> bool:
+    """Whether there is anything, and nothing that is too large. Raises `Unsendable`."""
+    files = [part for part in parts if isinstance(part, Media)]
+    return all(_takes(capabilities, part) for part in files) and any(
+        isinstance(part, Media) or part.plain().strip() for part in parts
+    )
 
 
 def _pieces(parts: Content, capabilities: Capabilities) -> Iterator[Content]:

@@ -19,8 +19,9 @@ class Nats(Section, frozen=True, kw_only=True):
     """`[nats]`: the NATS to use; without `url`, `sluiceway up` starts one of its own and keeps its data in `data`.
 
     `names` begins the names of streams and buckets, `prefix` the subjects. `streams` is create, or check where an
-    administrator creates them; `media_days` is how long the buckets that it makes for files keep them. `credentials` is
-    a .creds file; `ca`, `certificate` and `key` are PEM files.
+    administrator creates them; `media_days` is how long the buckets that it makes for files keep them, and
+    `media_max_bytes` how much they take for each tenant; 0: as much as the server has. `credentials` is a .creds file;
+    `ca`, `certificate` and `key` are PEM files.
     """
 
     url: str | None = None
@@ -38,6 +39,7 @@ class Nats(Section, frozen=True, kw_only=True):
     streams: Literal["create", "check"] = "create"
     replicas: int = 1
     media_days: Annotated[int, Meta(ge=1, le=3650)] = 30
+    media_max_bytes: Annotated[int, Meta(ge=0)] = 0
     data: str = "sluiceway-data"
     port: int = 4222
 

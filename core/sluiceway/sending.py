@@ -14,7 +14,7 @@ import time
 import msgspec
 import structlog
 
-from sluiceway_contracts import TERMINAL, Error, Piece
+from sluiceway_contracts import TERMINAL, EmailThread, Error, Piece
 from sluiceway_contracts.values import now
 
 from . import metrics
@@ -31,13 +31,16 @@ from .errors import (
     Throttled,
     Unreachable,
 )
-from .gateway import Outbound, Sender, Sent
+from .gateway import Deliverer, Letter, Outbound, Sender, Sent
 from .health import Health
 from .ledger import Ledger, MessageRecord
+from .loops import AUTOMATIC
+from .media import GONE
 from .owned import Lost, Owned
 from .pace import Pace
 from .parking import Parking
 from .patience import surely
+from .placement import Placement
 from .render import Content
 from .reports import Reports
 
@@ -54,6 +57,12 @@ FAILED = "failed"
 """What a message is whose tries are used up: the provider never said no, and never took it."""
 
 
+class Unready(SendError):
+    """What is to be sent can't be put together here; the provider was not asked, and says nothing by it."""
+
+    code = "rejected"
+
+
 class Sending:
     """Sends the messages of one account, at most `AT_ONCE` at a time, at its pace."""
 
@@ -67,6 +76,7 @@ class Sending:
         driver: Driver,
         health: Health,
         attachments: Attachments,
+        placement: Placement,
     ) -> None:
         self._served = served
         self._ledger = ledger
@@ -75,6 +85,7 @@ class Sending:
         self._driver = driver
         self._health = health
         self._attachments = attachments
+        self._placement = placement
         capabilities = served.gateway.capabilities
         self._pace = Pace(capabilities.rate, capabilities.recipient_rate)
         self._at_once = asyncio.Semaphore(AT_ONCE)
@@ -108,16 +119,32 @@ class Sending:
 
     async def resume(self, task: Task, contents: tuple[Content, ...], entry: Owned) -> None:
         """Go on where an earlier process ended (`entry`, from `known`), as `send` does."""
+        if len(contents) != len(entry.record.pieces):
+            await self.give_up(task, entry, Rejected("it comes to other pieces now than when it was begun"))
+            return
+        await self._settle_intent(entry)
+        await self._finish(task, contents, entry)
+
+    async def give_up(self, task: Task, entry: Owned, error: Refusal | Rejected) -> None:
+        """End what an earlier process began, and can't be finished; what was sent stays told as sent."""
+        await self._settle_intent(entry)
+        if entry.record.state != "done":
+            code = error.provider_code if isinstance(error, Rejected) else error.code
+            await self._end(entry, "rejected", Rejected(str(error), code))
+        await self._tell(task, entry.record)
+
+    async def _settle_intent(self, entry: Owned) -> None:
+        """Nobody knows what became of a request that an earlier process made."""
         if entry.record.state == "intent":
             await entry.wait_out(ANSWERED_BY)
             if entry.record.state == "intent":
                 await self._unknown(entry, Ambiguous("the process ended while the provider was asked"))
-        await self._finish(task, contents, entry)
 
     async def _finish(self, task: Task, contents: tuple[Content, ...], entry: Owned) -> None:
         task = await self._answering(task)
+        letter = await self._letter(task, entry.record) if self._served.gateway.capabilities.letters else None
         while entry.record.state != "done":
-            await self._piece(task, contents[entry.record.at - 1], entry)
+            await self._piece(task, contents[entry.record.at - 1], entry, letter)
         await self._tell(task, entry.record)
 
     async def _answering(self, task: Task) -> Task:
@@ -131,6 +158,23 @@ class Sending:
         external_id = next((piece.external_id for piece in known.value.pieces if piece.external_id), None)
         ref = msgspec.structs.replace(ref, external_id=external_id)
         return msgspec.structs.replace(task, send=msgspec.structs.replace(task.send, reply_to=ref))
+
+    async def _letter(self, task: Task, record: MessageRecord) -> Letter:
+        """What it answers, and where answers to it go."""
+        served, send = self._served, task.send
+        ahead = self._placement.threads.ahead
+        thread, subject = await surely(ahead, served, record.contact, record.conversation, send.subject)
+        if send.reply_to is not None and send.reply_to.external_id is not None:
+            nearest = send.reply_to.external_id
+            chain = tuple(dict.fromkeys((*thread.references, nearest)))
+            thread = EmailThread(in_reply_to=(nearest,), references=chain)
+        return Letter(
+            reply_token=self._placement.reply_token(served.tenant, record.conversation, task.command.time),
+            written_at=task.command.time,
+            subject=subject,
+            thread=thread,
+            automatic=send.author.role in AUTOMATIC,
+        )
 
     def _draft(self, task: Task, aim: Aim, count: int) -> MessageRecord:
         """The record as it is before anything is written."""
@@ -148,7 +192,7 @@ class Sending:
             ),
         )
 
-    async def _piece(self, task: Task, content: Content, entry: Owned) -> None:
+    async def _piece(self, task: Task, content: Content, entry: Owned, letter: Letter | None) -> None:
         """One try of the piece that is next; returns when the ledger knows what came of it."""
         left_s = (task.expires_at - now()).total_seconds()
         try:
@@ -165,18 +209,11 @@ class Sending:
                     if self._pace.held:
                         await entry.intend(state="waiting", tries=entry.record.tries - 1)
                         return
-                    sent = await self._ask_provider(task, ready, entry)
+                    sent = await self._ask_provider(task, ready, entry, letter)
         except TimeoutError:
             await self._end(entry, "expired", SendError("it could not be sent in time"))
-        except CredentialsRefused as error:
-            await entry.intend(state="waiting", tries=entry.record.tries - 1)
-            self._log.warning("message.waits", message=task.send.message_id, why=error.code)
-        except (Throttled, Unreachable) as error:
-            await self._again(task, entry, error)
-        except Ambiguous as error:
-            await self._unknown(entry, error)
-        except Rejected as error:
-            await self._end(entry, "rejected", error)
+        except SendError as error:
+            await self._failed(task, content, entry, error)
         except asyncio.CancelledError:
             await self._cut_off(entry)
             raise
@@ -185,20 +222,40 @@ class Sending:
             entry.record = msgspec.structs.replace(entry.record, segments=segments, price=sent.price)
             await entry.settle([msgspec.structs.replace(entry.piece, external_id=sent.external_id)])
 
+    async def _failed(self, task: Task, content: Content, entry: Owned, error: SendError) -> None:
+        match error:
+            case CredentialsRefused():
+                await entry.intend(state="waiting", tries=entry.record.tries - 1)
+                self._log.warning("message.waits", message=task.send.message_id, why=error.code)
+            case Throttled() | Unreachable():
+                await self._again(task, entry, error)
+            case Ambiguous() if self._served.gateway.capabilities.idempotent:
+                await self._again(task, entry, Unreachable(str(error)))
+            case Ambiguous():
+                await self._unknown(entry, error)
+            case _:
+                if isinstance(error, Rejected):
+                    self._attachments.forget(content)
+                await self._end(entry, "rejected", error)
+
     async def _ready(self, content: Content, entry: Owned) -> Ready:
         """The piece with its files where the provider wants them. A failure counts as a try."""
         try:
             return await self._attachments.ready(content)
+        except Rejected as error:
+            entry.record = msgspec.structs.replace(entry.record, tries=entry.record.tries + 1)
+            if error.provider_code == GONE:
+                raise Unready(str(error)) from error
+            raise
         except SendError:
             entry.record = msgspec.structs.replace(entry.record, tries=entry.record.tries + 1)
             raise
         except Exception as error:
             self._log.exception("gateway.error")
-            raise Rejected(f"{type(error).__name__} in the gateway") from error
+            raise Unready(f"{type(error).__name__} in the gateway") from error
 
-    async def _ask_provider(self, task: Task, ready: Ready, entry: Owned) -> Sent:
+    async def _ask_provider(self, task: Task, ready: Ready, entry: Owned, letter: Letter | None) -> Sent:
         gateway = self._served.gateway
-        assert isinstance(gateway, Sender)  # noqa: S101  # only accounts of senders are served
         message = Outbound(
             message_id=task.send.message_id,
             piece=entry.piece.index,
@@ -207,9 +264,13 @@ class Sending:
             parts=ready.parts,
             reply_to=task.send.reply_to,
             media=ready.ids,
+            letter=letter,
         )
         started = time.perf_counter()
         try:
+            if isinstance(gateway, Deliverer):
+                return await gateway.deliver(message, self._attachments.files)
+            assert isinstance(gateway, Sender)  # noqa: S101  # only accounts of these two are served
             return await self._driver.play(gateway.send(message))
         except SendError:
             raise
@@ -227,9 +288,9 @@ class Sending:
             await self._end(entry, FAILED, error)
             return
         wait_s: float = RETRIES_S[tries - 1]
+        if error.retry_after_s is not None:  # it says when, so that this is no try of ours
+            wait_s, tries = max(error.retry_after_s, SHORTEST_S), tries - 1
         if isinstance(error, Throttled):
-            if error.retry_after_s is not None:  # it says when, so that this is no try of ours
-                wait_s, tries = max(error.retry_after_s, SHORTEST_S), tries - 1
             self._pace.hold(wait_s)
         self._log.warning("message.retry", message=task.send.message_id, why=error.code, wait_s=round(wait_s, 1))
         await entry.intend(state="waiting", tries=tries)
@@ -245,6 +306,9 @@ class Sending:
                 await self._unknown(entry, Ambiguous("the process was stopped while the provider was asked"))
 
     async def _unknown(self, entry: Owned, error: Ambiguous) -> None:
+        if self._served.gateway.capabilities.idempotent:  # whoever gets it twice has it once
+            await entry.intend(state="waiting")
+            return
         await entry.settle([msgspec.structs.replace(entry.piece, status="unknown", error=_reason(error))])
 
     async def _end(self, entry: Owned, status: str, error: SendError) -> None:

@@ -20,17 +20,20 @@ from .bus.link import Link
 from .bus.store import Bucket
 from .bus.streams import Layout, StreamsError, ensure
 from .config import Core
+from .desk import Listening
 from .dispatch import Dispatch, Shared
 from .errors import ConfigError, SluicewayError, Unavailable
 from .facts import Facts
 from .failures import Failures
 from .fetches import Fetches
+from .gateway import Deliverer
 from .hooks import Hooks
 from .http.client import Client
 from .http.download import Downloads
 from .http.server import Page, Route, Server, either, paths
 from .identity import Identity
 from .inbound import Inbound, senders
+from .isolation import Workers
 from .ledger import Ledger
 from .links import Links
 from .media import MediaStore
@@ -47,6 +50,8 @@ log = structlog.get_logger(__name__)
 CONNECT_PAUSE_S = 1.0
 ANNOUNCE_S = 3600
 GC_THRESHOLD = 20_000
+AT_ONCE = 4
+"""So many processes parse what strangers wrote."""
 
 
 class Service:
@@ -98,6 +103,7 @@ class Service:
             await self._spool.open()
             self.link.on_reconnect.append(self._spool.wake)
         self._client, self._downloads = Client(self._files), Downloads()
+        self._workers = Workers(AT_ONCE, seconds=10.0, cpu_seconds=2.0)
         self.inbound = Inbound(self.accounts, self._client, self._spool)
         try:
             await self.probes.start()
@@ -118,6 +124,10 @@ class Service:
             await self._spool.close()
         await self._client.close()
         await self._downloads.close()
+        await self._workers.close()
+        for gateway in self.accounts.gateways.values():
+            if isinstance(gateway, Deliverer):
+                await gateway.close()
         await self.link.close()
         await self.probes.stop()
 
@@ -159,8 +169,9 @@ class Service:
             self._begin(shared.continuity.directory.follow(tenant))
         parking = Parking(self.link, shared.prefix, self._identity, shared.stream)
         fetches = Fetches(self.link, shared.prefix, self._identity)
-        rooms: list[Dispatch | AccountWork] = [Dispatch(shared)] if self._dispatches else []
+        rooms: list[Dispatch | AccountWork | Listening] = [Dispatch(shared)] if self._dispatches else []
         rooms.append(self._account_work(shared, parking, fetches))
+        rooms.append(self._listening(shared))
         for room in rooms:
             await room.create()
         await self.accounts.announce(shared.register)
@@ -175,6 +186,10 @@ class Service:
         for room in rooms:
             for work in room.work():
                 self._begin(work)
+
+    def _listening(self, shared: Shared) -> Listening:
+        bucket = shared.layout.messages
+        return Listening(self.accounts, self.inbound, shared.files, self._workers, self.link, bucket)
 
     def _account_work(self, shared: Shared, parking: Parking, fetches: Fetches) -> AccountWork:
         return AccountWork(

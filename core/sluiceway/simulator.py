@@ -23,6 +23,15 @@ class Later(Struct, frozen=True):
     request: Request
 
 
+class Posted(Struct, frozen=True):
+    """A mail on its way to where a gateway listens (host:port): who sends it to whom, and all of it."""
+
+    listen: str
+    sender: str
+    recipient: str
+    raw: bytes
+
+
 class Answer(Struct, frozen=True):
     """What the provider answers, and what it delivers afterwards, in order."""
 
@@ -50,6 +59,10 @@ class Simulator(ABC, Generic[C, A]):
     @abstractmethod
     def deliver(self, account: A, sender: str, text: str) -> Request:
         """The provider's signed delivery of a customer's text; `sender` is as the customer's device would write it."""
+
+    def post(self, account: A, sender: str, text: str) -> Posted | None:
+        """The same by SMTP, where that is how this provider delivers: then `deliver` is not asked."""
+        return None
 
     @abstractmethod
     def answer(self, request: Request) -> Answer:

@@ -1,14 +1,18 @@
-"""The main job, live: a customer begins on a form, is answered by SMS and texts back; it stays one conversation.
+"""The main job, live: customers begin on a form and are answered, one by SMS, one by mail; both write back.
 
-It starts `sluiceway up`, Twilio's simulator and the helpdesk beside this file, and watches the stream. With --once it
-ends after that story: 0 if every step was seen in one conversation, 1 otherwise.
+It starts `sluiceway up`, Twilio's simulator, a mail server that the customer reads at, and the helpdesk beside this
+file, and watches the stream. With --once it ends after these stories: 0 if every step was seen, each story in one
+conversation, 1 otherwise.
 """
 
 from __future__ import annotations
 
 import contextlib
+import email
+import email.policy
 import json
 import os
+import queue
 import secrets
 import shutil
 import subprocess
@@ -18,17 +22,24 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
+
+from aiosmtpd.controller import Controller
 
 HERE = Path(__file__).parent
 CONFIG = HERE / "sluiceway.toml"
 NATS_URL = "nats://127.0.0.1:4333"
 SIMULATOR = "127.0.0.1:8334"
+MAIL_HOST, MAIL_PORT = "127.0.0.1", 8336
 READY_URL = "http://127.0.0.1:9333/readyz"
 STEPS_TIMEOUT_S = 60
 SETTLE_S = 1.5  # so that what the processes say of themselves is read before the story
 CUSTOMER = "+447700900456"
+MAIL_CUSTOMER = "customer@mail.example"
 FORM = ["simulate", "webform", "--from", CUSTOMER, "--field", "order=A-1042", "My parcel has not come."]
+MAIL_FORM = ["simulate", "webform", "--from", MAIL_CUSTOMER, "My kettle has no lid."]
 TEXT = ["simulate", "sms", "--from", CUSTOMER, "Thank you, I will wait."]
 FORM_STEPS = [
     ("conversation.opened webform", "a conversation is opened by a form"),
@@ -41,6 +52,16 @@ TEXT_STEPS = [
     ("contact.verified", "the answer from that number proves it"),
     ("conversation.channel_changed sms", "the conversation goes on by SMS"),
     ("message.received sms", "the customer's text is on the stream"),
+]
+MAIL_FORM_STEPS = [
+    ("message.received webform", "the form is on the stream"),
+    ("message.sent email", "the helpdesk's answer to the conversation went out by mail"),
+]
+MAIL_STEPS = [
+    ("contact.verified", "the answer from that address proves it"),
+    ("conversation.channel_changed email", "the conversation goes on by mail"),
+    ("message.received email", "the customer's mail is on the stream"),
+    ("command.failed email", "no second automatic letter in a day: machines don't write to each other for ever"),
 ]
 
 
@@ -68,16 +89,9 @@ def main() -> int:
             seen = Seen(
                 running.enter_context(process(environment, "sluiceway", "tail", "--since", "all", "--json", pipe=True))
             )
+            mailbox = running.enter_context(Mailbox())
             time.sleep(SETTLE_S)
-            print("\nA customer fills in a form. What follows is the stream:\n", flush=True)
-            told = story(environment, seen, FORM, FORM_STEPS)
-            if told:
-                print("\nThe customer answers the SMS:\n", flush=True)
-                told = story(environment, seen, TEXT, TEXT_STEPS)
-            whole = told and len(seen.conversations) == 1
-            print(f"\n  {'ok' if whole else 'missing':8} all of it is one conversation:\n", flush=True)
-            for conversation in sorted(seen.conversations):
-                subprocess.run([tool("sluiceway"), "conversation", "show", conversation], env=environment, check=False)
+            whole = by_sms(environment, seen) and by_mail(environment, seen, mailbox)
             if once or not whole:
                 return 0 if whole else 1
             print("\nIt stays up until Ctrl-C. In another terminal, write the next message:\n")
@@ -87,6 +101,40 @@ def main() -> int:
             return 0
     finally:
         shutil.rmtree(data, ignore_errors=True)
+
+
+def by_sms(environment: dict[str, str], seen: Seen) -> bool:
+    """A form, an answer by SMS, and a text back."""
+    print("\nA customer fills in a form. What follows is the stream:\n", flush=True)
+    told = story(environment, seen, FORM, FORM_STEPS)
+    if told:
+        print("\nThe customer answers the SMS:\n", flush=True)
+        told = story(environment, seen, TEXT, TEXT_STEPS)
+    return told and is_one(environment, seen)
+
+
+def by_mail(environment: dict[str, str], seen: Seen, mailbox: Mailbox) -> bool:
+    """A form, an answer by mail, and an answer to that."""
+    print("\nAnother customer fills in the form, with a mail address:\n", flush=True)
+    seen.forget()
+    told = story(environment, seen, MAIL_FORM, MAIL_FORM_STEPS)
+    if told:
+        letter = mailbox.next()
+        print(f"\nThe customer reads it (From {letter['from']}) and answers to {letter['reply-to']}:\n", flush=True)
+        answer = ["simulate", "email", "--from", MAIL_CUSTOMER, "--field", f"to={address(letter['reply-to'])}",
+                  "--field", f"in_reply_to={letter['message-id']}", "--field", f"subject=Re: {letter['subject']}",
+                  "It was in the other box, thank you."]  # fmt: skip
+        told = story(environment, seen, answer, MAIL_STEPS)
+    return told and is_one(environment, seen)
+
+
+def is_one(environment: dict[str, str], seen: Seen) -> bool:
+    """Whether all that was said is in one conversation, and what it looks like."""
+    whole = len(seen.conversations) == 1
+    print(f"\n  {'ok' if whole else 'missing':8} all of it is one conversation:\n", flush=True)
+    for conversation in sorted(seen.conversations):
+        subprocess.run([tool("sluiceway"), "conversation", "show", conversation], env=environment, check=False)
+    return whole
 
 
 def story(environment: dict[str, str], seen: Seen, say: list[str], steps: list[tuple[str, str]]) -> bool:
@@ -107,6 +155,10 @@ class Seen:
         self._tail = tail
         threading.Thread(target=self._read, daemon=True).start()
 
+    def forget(self) -> None:
+        """Begin anew, for another customer's story."""
+        self._steps, self.conversations = set(), set()
+
     def wait(self, steps: set[str]) -> set[str]:
         """Those of these steps that are missing, when none is or the time is over."""
         deadline = time.monotonic() + STEPS_TIMEOUT_S
@@ -122,6 +174,32 @@ class Seen:
             self._steps |= {kind, f"{kind} {event.get('channel')}", f"{kind} {event['data'].get('status')}"}
             if kind in ("message.received", "message.sent"):
                 self.conversations.add(event["subject"])
+
+
+class Mailbox:
+    """The customer's mail server, which the relay would hand our letters to."""
+
+    def __init__(self) -> None:
+        self._letters: queue.Queue[EmailMessage] = queue.Queue()
+        self._server = Controller(self, hostname=MAIL_HOST, port=MAIL_PORT)
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802  # aiosmtpd's name
+        self._letters.put(email.message_from_bytes(envelope.content, _class=EmailMessage, policy=email.policy.default))
+        return "250 ok"
+
+    def next(self) -> EmailMessage:
+        return self._letters.get(timeout=STEPS_TIMEOUT_S)
+
+    def __enter__(self) -> Mailbox:
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop()
+
+
+def address(header: Any) -> str:
+    return str(header.addresses[0].addr_spec)
 
 
 @contextlib.contextmanager

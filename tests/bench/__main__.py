@@ -22,6 +22,7 @@ import msgspec
 import nats
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
+from ..ports import free_port
 from . import naive, processes
 from .load import CUSTOMERS, TOKEN, Job, Result, sid
 
@@ -119,7 +120,7 @@ def servers(folder: Path, nats_port: int) -> Iterator[tuple[Variant, Variant, Va
             ("bare aiohttp", "bare", "", ""),
             ("FastAPI, nats-py", "naive", naive.STREAM, f"{naive.PREFIX}.>"),
         ):
-            port, log = processes.free_port(), folder / f"{module}.log"
+            port, log = free_port(), folder / f"{module}.log"
             arguments = [sys.executable, "-m", f"tests.bench.{module}", str(port)]
             process = stack.enter_context(processes.running(arguments, log=log, environment=environment))
             processes.wait_for_port(port, process)

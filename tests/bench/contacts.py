@@ -27,6 +27,7 @@ from sluiceway.identity import Identity
 from sluiceway.stream import EventStream
 from sluiceway.windows import Windows
 
+from ..ports import free_port
 from . import processes
 
 AT_ONCE = 256
@@ -122,7 +123,7 @@ async def run(folder: Path, n: int, nats_port: int, nats_pid: int) -> None:
 def main(n: int) -> None:
     """Measure what contacts cost."""
     with tempfile.TemporaryDirectory() as name:
-        folder, port = Path(name), processes.free_port()
+        folder, port = Path(name), free_port()
         arguments = [processes.program("nats-server"), "-a", "127.0.0.1", "-p", str(port), "-js"]
         arguments += ["-sd", str(folder / "jetstream")]
         with processes.running(arguments, core=processes.OTHER_CORE, log=folder / "nats.log") as server:

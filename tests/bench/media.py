@@ -47,6 +47,7 @@ from sluiceway_gateways._meta import App
 from sluiceway_gateways.whatsapp.cloud import Number
 from sluiceway_gateways.whatsapp.cloud_simulator import WhatsAppSimulator
 
+from ..ports import free_port
 from . import processes
 
 CONFIG = """
@@ -172,7 +173,7 @@ def peak_mb(pid: int) -> float:
 @contextlib.asynccontextmanager
 async def bench(folder: Path) -> AsyncIterator[Bench]:
     """Everything started."""
-    port, probes, provider = processes.free_port(), processes.free_port(), processes.free_port()
+    port, probes, provider = free_port(), free_port(), free_port()
     file = folder / "sluiceway.toml"
     program = processes.program("sluiceway")
     with contextlib.ExitStack() as stack:

@@ -19,6 +19,7 @@ from sluiceway.bus.link import Link
 from sluiceway.config import Nats
 from sluiceway_contracts import Command, MessageSend, Party, Text, uuid7
 
+from ..ports import free_port
 from . import processes
 
 TENANT = "acme"
@@ -108,7 +109,7 @@ def command(line: str, text: str, *, to: str = "", conversation: str | None = No
 @contextlib.asynccontextmanager
 async def stage(folder: Path, *lines: str) -> AsyncIterator[Stage]:
     """Everything started, with one account a line. Raises `TimeoutError`."""
-    port, probes, provider = processes.free_port(), processes.free_port(), processes.free_port()
+    port, probes, provider = free_port(), free_port(), free_port()
     file, secrets = folder / "sluiceway.toml", {"BENCH_TOKEN": "0" * 32, "BENCH_KEY": "k" * 32}
     with contextlib.ExitStack() as stack:
         nats = stack.enter_context(processes.nats(folder))

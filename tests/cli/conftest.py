@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,8 +20,10 @@ import pytest
 from sluiceway.bus.link import Link
 from sluiceway.bus.streams import Layout, ensure
 from sluiceway.config import Nats
-from sluiceway.testing.nats import PORTS, NatsServer, nats_server
+from sluiceway.testing.nats import NatsServer, nats_server
 from sluiceway_contracts import Event, Message, MessageReceived, Party, Text, uuid7
+
+from ..ports import free_port
 
 COMMAND = Path(sys.executable).parent / "sluiceway"
 WAIT_S = 60
@@ -49,19 +49,6 @@ tenant = "acme"
 address = "tel:+447700900123"
 """
 _numbers = itertools.count(1)
-
-
-def free_port() -> int:
-    """Below the ports that Linux gives to outgoing connections."""
-    while True:
-        port = random.choice(PORTS)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 class Cli:

@@ -27,7 +27,8 @@ from sluiceway.errors import Unavailable
 from sluiceway.gateway import Secret
 from sluiceway_contracts import Command, ConversationClose, ConversationState, TypingSet, subjects
 
-from .conftest import CONVERSATION, Cli, free_port, received
+from ..ports import free_port
+from .conftest import CONVERSATION, Cli, received
 
 PASSWORD = "only for tests"
 OTHER = "019c22f1-d578-7625-af24-35aeedc2728e"

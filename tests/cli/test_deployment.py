@@ -5,7 +5,8 @@ import signal
 from contextlib import ExitStack
 from typing import Any
 
-from .conftest import WAIT_S, Cli, Deployment, free_port, lines_of, received, until
+from ..ports import free_port
+from .conftest import WAIT_S, Cli, Deployment, lines_of, received, until
 
 CUSTOMER = "+447700900456"
 NEVER_REACHED = "tel:+15005553003"

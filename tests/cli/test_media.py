@@ -15,7 +15,8 @@ import pytest
 from sluiceway.testing.nats import NatsServer
 from sluiceway_gateways._simulated_files import file
 
-from .conftest import Cli, free_port, lines_of, settings, until
+from ..ports import free_port
+from .conftest import Cli, lines_of, settings, until
 
 META = """
 [http]

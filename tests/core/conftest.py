@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,6 +24,8 @@ from sluiceway.testing.nats import NatsServer, nats_server
 from sluiceway.testing.provider import Provider
 from sluiceway.wire import Request, Response
 from sluiceway_contracts import Command, Event, MessageSend, Party, Text, uuid7
+
+from ..ports import free_port
 
 WAIT_S = 15
 _numbers = itertools.count(1)
@@ -83,13 +84,6 @@ async def link(shared_nats: NatsServer) -> AsyncIterator[Link]:
     await link.connect()
     yield link
     await link.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def until(condition: Callable[[], Any], what: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from sluiceway import sending
 from sluiceway.media import MediaStore
+from sluiceway.service import Service
 from sluiceway.simulator import Answer
 from sluiceway.testing.nats import NatsServer
 from sluiceway.wire import Request, Response
@@ -232,3 +233,63 @@ async def test_a_large_document_goes_out_in_chunks_and_whole(rig: Rig) -> None:
     assert fields(upload)["file"] == large
     await asyncio.sleep(0)
     await until(lambda: len(messages(rig)) == 1, "the message is sent")
+
+
+async def test_what_was_begun_and_whose_file_is_gone_ends_as_rejected_and_what_was_sent_stays_sent(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process sent the first of two pictures and died; the second has gone meanwhile."""
+    first, second = await stored(rig), await stored(rig, png(b"\x40\x50\x60"))
+    failing(rig, monkeypatch, Answer(Response(status=503)), 0)
+    well, left = rig.simulator.answer, [1]
+
+    def held(request: Request) -> Answer:
+        if request.url.partition("?")[0].endswith("/messages") and not left[0]:
+            return Answer(Response.of_json({"error": {"code": 131056, "message": "slow"}}, 400))
+        left[0] -= request.url.partition("?")[0].endswith("/messages")
+        return well(request)
+
+    monkeypatch.setattr(rig.simulator, "answer", held)
+    monkeypatch.setattr(sending, "RETRIES_S", (600,))
+    await rig.send(account="uk-wa", to=(CUSTOMER,), parts=(media(first), media(second)))
+    await until(lambda: len(messages(rig)) == 2, "the second was tried")
+    await rig.service.stop()
+    find = MediaStore.find
+
+    async def gone(self: Any, ref: FileRef) -> Any:
+        return None if str(ref) == second.ref else await find(self, ref)
+
+    monkeypatch.setattr(MediaStore, "find", gone)
+    after = Service(rig.core, rig.accounts)
+    await after.start()
+    try:
+        rig.link = after.link
+        await until(lambda: after.ready, "the next is ready")
+        (event,) = await rig.until_event("message.status")
+        assert isinstance(event.data, MessageStatus)
+        first_piece, second_piece = event.data.pieces
+        assert first_piece.external_id is not None
+        assert (second_piece.external_id, second_piece.status) == (None, "rejected")
+        assert len(await rig.events("message.sent")) == 1
+    finally:
+        await after.stop()
+
+
+async def test_what_the_provider_has_of_a_file_is_not_used_again_once_it_was_refused(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = await stored(rig)
+    await sent(rig, media(file))
+    well, left = rig.simulator.answer, [1]
+
+    def refused_once(request: Request) -> Answer:
+        if request.url.partition("?")[0].endswith("/messages") and left[0]:
+            left[0] = 0
+            return Answer(Response.of_json({"error": {"code": 131053, "message": "Media upload error"}}, 400))
+        return well(request)
+
+    monkeypatch.setattr(rig.simulator, "answer", refused_once)
+    await rig.send(account="uk-wa", to=(CUSTOMER,), parts=(media(file),))
+    await rig.until_event("message.status")
+    await sent(rig, media(file), count=2)
+    assert len(uploads(rig)) == 2

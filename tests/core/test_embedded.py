@@ -18,7 +18,8 @@ from sluiceway.config import Nats
 from sluiceway.embedded import EmbeddedNats
 from sluiceway.errors import ConfigError, SluicewayError
 
-from .conftest import free_port, linked, until
+from ..ports import free_port
+from .conftest import linked, until
 
 
 def settings(folder: Path, port: int = 0) -> Nats:

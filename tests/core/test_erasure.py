@@ -504,6 +504,30 @@ async def test_the_files_of_a_person_are_gone_and_those_that_others_have_too_sta
     assert _png("theirs") in chunks
 
 
+async def test_an_erasure_that_was_killed_within_a_file_is_finished_by_the_next(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.simulator.fields = {"media": "large-1"}
+    monkeypatch.setattr(rig.service._files, "max_bytes", 2_000_000)
+    assert (await rig.text("Look", ANN)).status == 200
+    await rig.until_event("message.media")
+    contact, message, done = await who(rig, ANN), Shredder.message, [0]
+
+    async def killed(self: Shredder, stream: str, sequence: int) -> bool:
+        done[0] += stream.startswith("OBJ_")
+        if done[0] == 3:
+            raise asyncio.CancelledError
+        return await message(self, stream, sequence)
+
+    monkeypatch.setattr(Shredder, "message", killed)
+    with pytest.raises(asyncio.CancelledError):
+        await erasure(rig).erase(change(contact))
+    monkeypatch.setattr(Shredder, "message", message)
+    await erasure(rig).erase(change(contact))
+    assert await _chunks(rig) == []
+    assert [event.contactid for event in await rig.events("contact.erased")] == [contact]
+
+
 def _words(told: list[Event]) -> list[str]:
     """Which file each tells of, by its hash."""
     known = {hashlib.sha256(_png(word)).hexdigest(): word for word in ("mine", "ours", "theirs")}

@@ -11,7 +11,8 @@ from sluiceway.gateway import AnyFact
 from sluiceway_contracts import ConsentChanged, ErrorDeadLetter, MessageReceived, Text
 from sluiceway_gateways.sms.twilio import TwilioSms
 
-from .conftest import Rig, free_port
+from ..ports import free_port
+from .conftest import Rig
 
 US, ANN = "+447700900123", "tel:+447700900456"
 

@@ -23,7 +23,8 @@ from sluiceway.http.client import Client, retry_after_s
 from sluiceway.http.server import Page, Route, Server, paths
 from sluiceway.wire import Request, Response
 
-from .conftest import free_port, until
+from ..ports import free_port
+from .conftest import until
 
 LIMIT = 1 << 20
 

@@ -93,9 +93,14 @@ def breaks_gateways_rule(found: Import) -> bool:
             return not found.name.startswith("_")
         case ["sluiceway_gateways", folder, *_]:
             return not folder.startswith("_") and folder != Path(found.file).parts[1]
-    return is_foreign(found) and found.package not in {"msgspec", "sluiceway_contracts"}
+    allowed = {"msgspec", "sluiceway_contracts"} | PROTOCOLS.get(Path(found.file).parts[1], set())
+    return is_foreign(found) and found.package not in allowed
 
 
+PROTOCOLS = {
+    "email": {"aiosmtpd", "aiosmtplib", "idna", "markdown_it", "nh3"},
+}
+"""What a channel's folder may import besides, as its protocol is neither HTTP nor WebSocket."""
 RULES = {"contracts": breaks_contracts_rule, "core": breaks_core_rule, "gateways": breaks_gateways_rule}
 
 

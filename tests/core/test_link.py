@@ -21,7 +21,8 @@ from sluiceway.errors import TooLarge, Unavailable
 from sluiceway.gateway import Secret
 from sluiceway.testing.nats import NatsServer
 
-from .conftest import WAIT_S, free_port, linked, nats_settings, until
+from ..ports import free_port
+from .conftest import WAIT_S, linked, nats_settings, until
 
 
 @pytest.fixture

@@ -14,14 +14,22 @@ import pytest
 
 from sluiceway import fetcher as module
 from sluiceway.bus.streams import Layout
-from sluiceway.errors import Unavailable
-from sluiceway.fetches import Fetches
+from sluiceway.errors import (
+    CredentialsRefused,
+    MediaError,
+    Rejected,
+    SendError,
+    Throttled,
+    Unavailable,
+    Unreachable,
+)
+from sluiceway.fetches import Fetch, Fetches
 from sluiceway.media import MediaStore
 from sluiceway.service import Service
 from sluiceway.simulator import Answer
 from sluiceway.testing.nats import NatsServer
 from sluiceway.wire import Request, Response
-from sluiceway_contracts import FileRef, Media, MessageMedia, MessageReceived, Text
+from sluiceway_contracts import FileRef, Media, MessageMedia, MessageReceived, Text, now
 from sluiceway_gateways._simulated_files import file
 
 from .conftest import TWILIO, Rig, running, until
@@ -32,6 +40,8 @@ SMALL = TWILIO.replace("[probes]", "[media]\nmax_bytes = 3000000\n[probes]")
 @pytest.fixture
 async def rig(tmp_path: Path, shared_nats: NatsServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
     monkeypatch.setattr(module, "RETRIES_S", (0.01,) * 6)
+    monkeypatch.setattr(module, "TRIED_FOR", datetime.timedelta(0))
+    monkeypatch.setattr(module, "EARLY_FOR", datetime.timedelta(0))
     async with running(tmp_path, shared_nats, SMALL) as rig:
         yield rig
 
@@ -168,7 +178,6 @@ def refusing(rig: Rig, monkeypatch: pytest.MonkeyPatch, status: int, times: int)
 @pytest.mark.parametrize(("status", "times"), [(500, 6), (404, 3), (401, 20)])
 async def test_what_may_pass_is_waited_for(rig: Rig, monkeypatch: pytest.MonkeyPatch, status: int, times: int) -> None:
     """A provider that is down; a file that is announced before it is there; a login that is mended meanwhile."""
-    monkeypatch.setattr(module, "LOCKED_RETRY_S", 0.01)
     refusing(rig, monkeypatch, status, times)
     await mms(rig, "photo")
     assert [media.state for media in await told(rig)] == ["stored"]
@@ -189,24 +198,76 @@ async def test_what_does_not_pass_is_told_in_the_end(
     assert (media.state, media.error.code) == ("failed", code)
 
 
-async def test_a_fault_of_the_gateways_is_told_and_others_files_are_fetched(
+async def test_a_fault_of_the_gateways_is_tried_again_and_told_in_the_end(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gateway = type(rig.account().gateway)
-    locate: Any = gateway.locate  # type: ignore[attr-defined]  # it is a fetcher
+    def broken(self: Any) -> Any:
+        raise ZeroDivisionError
 
-    def broken(self: Any, wanted: Any) -> Any:
-        if "broken" in wanted.reference:
-            raise ZeroDivisionError
-        return locate(self, wanted)
-
-    monkeypatch.setattr(gateway, "locate", broken)
+    monkeypatch.setattr(type(rig.account().gateway), "media_hosts", broken)
     await mms(rig, "photo")
-    await told(rig)
-    monkeypatch.setattr(gateway, "media_hosts", lambda self: (_ for _ in ()).throw(ZeroDivisionError()))
-    await mms(rig, "another")
-    states = [(media.state, media.error.code if media.error else None) for media in await told(rig, 2)]
-    assert states == [("stored", None), ("failed", "media_unreachable")]
+    states = [(media.state, media.error.code if media.error else None) for media in await told(rig)]
+    assert states == [("failed", "media_unreachable")]
+
+
+async def test_a_store_that_was_away_takes_no_tries_from_the_provider(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TRIED_FOR", datetime.timedelta(minutes=43))
+    keep, left = MediaStore.keep, [9]
+
+    async def away(self: MediaStore, *arguments: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            if not left[0]:
+                refusing(rig, monkeypatch, 500, 3)
+            raise Unavailable("not now")
+        return await keep(self, *arguments)
+
+    monkeypatch.setattr(MediaStore, "keep", away)
+    await mms(rig, "photo")
+    assert [media.state for media in await told(rig)] == ["stored"]
+
+
+def fetch(age: datetime.timedelta) -> Fetch:
+    return Fetch(
+        message_id="m",
+        part_id="1",
+        reference="r",
+        kind="image",
+        mime="image/png",
+        contact="c",
+        conversation="v",
+        wanted_at=now() - age,
+    )
+
+
+MINUTES = datetime.timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("error", "age", "tries", "code"),
+    [
+        (Unreachable("down"), 40 * MINUTES, 7, None),
+        (Unreachable("down"), 44 * MINUTES, 6, None),
+        (Unreachable("down"), 44 * MINUTES, 7, "media_unreachable"),
+        (Throttled("slow", 1), 1 * MINUTES, 100, None),
+        (Throttled("slow", 1), 44 * MINUTES, 100, "media_unreachable"),
+        (Rejected("gone", "404"), 0 * MINUTES, 1, None),
+        (Rejected("gone", "404"), 1 * MINUTES, 3, None),
+        (Rejected("gone", "404"), 1 * MINUTES, 4, "media_gone"),
+        (Rejected("no", "400"), 0 * MINUTES, 1, "media_gone"),
+        (CredentialsRefused("expired"), 60 * 71 * MINUTES, 1000, None),
+        (CredentialsRefused("expired"), 60 * 73 * MINUTES, 4, "credentials_refused"),
+        (CredentialsRefused("expired"), 60 * 73 * MINUTES, 1, None),
+    ],
+)
+def test_a_file_is_tried_for_as_long_as_it_is_written(
+    error: SendError, age: datetime.timedelta, tries: int, code: str | None
+) -> None:
+    """Most of an hour, half a minute where it is not there yet, three days where a login is refused."""
+    found = module._judged(error, fetch(age), tries, has_login=True)
+    assert (found.code if isinstance(found, MediaError) else None) == code
 
 
 async def test_the_same_delivery_ten_times_is_fetched_once(rig: Rig) -> None:
@@ -257,17 +318,18 @@ async def test_a_process_that_stops_gives_its_work_to_the_next(
             await second.stop()
 
 
-async def test_a_bucket_that_is_full_is_told_and_other_things_go_on(rig: Rig) -> None:
+async def test_a_bucket_that_is_full_is_waited_for_and_other_files_are_stored(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     layout = Layout(rig.core.nats)
     wanted = layout.with_media(["acme"])[f"OBJ_{layout.media('acme')}"]
     body = msgspec.json.encode(wanted | {"max_bytes": 300_000})
     await rig.link.request(rig.link.api(f"STREAM.UPDATE.{wanted['name']}"), body)
     await mms(rig, "large-1")
-    (media,) = await told(rig)
-    assert media.error is not None
-    assert (media.state, media.error.code) == ("failed", "store_full")
     await mms(rig, "photo")
-    assert [media.state for media in await told(rig, 2)] == ["failed", "stored"]
+    assert [media.size for media in await told(rig, 1)] == [len(bytes_of("photo"))]
+    monkeypatch.setattr(module, "LOCKED_FOR", datetime.timedelta(0))
+    assert [media.error.code for media in (await told(rig, 2))[1:] if media.error] == ["store_full"]
 
 
 async def test_a_tenants_files_are_in_its_own_bucket(rig: Rig) -> None:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import hashlib
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 
+import msgspec
 import nats
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from sluiceway.bus import runs
 from sluiceway.bus.link import Link
-from sluiceway.bus.objects import CHUNK_BYTES, Missing, Objects, StoreFull
+from sluiceway.bus.objects import CHUNK_BYTES, Missing, Objects, Stored, StoreFull
 from sluiceway.bus.shred import Shredder
 from sluiceway.bus.streams import Layout, ensure
 from sluiceway.errors import Unavailable
 from sluiceway.media import MediaStore
+from sluiceway_contracts import FileRef
 
 from .test_streams import call
 
@@ -49,7 +56,7 @@ async def read(bucket: Objects, name: str, *span: int) -> bytes:
 
 async def test_what_is_written_is_read_again_whole_and_in_part(bucket: Objects) -> None:
     draft = await bucket.write(pieces(FILE))
-    assert (draft.size, draft.chunks, draft.digest) == (len(FILE), 4, hashlib.sha256(FILE).digest())
+    assert (draft.size, len(draft.places), draft.digest) == (len(FILE), 4, hashlib.sha256(FILE).digest())
     stored = await bucket.publish(draft, "a", "image/png")
     assert await bucket.find("a") == stored
     assert await read(bucket, "a") == FILE
@@ -150,8 +157,6 @@ async def test_the_same_file_is_kept_once_however_often_it_comes(link: Link, buc
 async def test_a_file_that_comes_again_later_is_kept_anew(
     link: Link, bucket: Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import datetime
-
     monkeypatch.setattr("sluiceway.media.RENEWED_AFTER", datetime.timedelta(0))
     store = MediaStore(link, Layout(link.settings), len(FILE))
     await store.keep("acme", pieces(FILE))
@@ -163,3 +168,92 @@ async def test_a_file_that_comes_again_later_is_kept_anew(
     assert after.sequence > before.sequence
     assert await read(bucket, after.name) == FILE
     assert await left(link) == 5
+
+
+async def test_a_record_whose_fate_nobody_knows_names_bytes_that_are_there(
+    link: Link, bucket: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer was lost, or its process stopped: whoever finds the record can read the file."""
+    store, publish = MediaStore(link, Layout(link.settings), 1 << 20), Objects.publish
+    for error in (Unavailable("no answer"), asyncio.CancelledError()):
+
+        async def lost(self: Objects, *arguments: Any, error: BaseException = error) -> Stored:
+            await publish(self, *arguments)
+            raise error
+
+        monkeypatch.setattr(Objects, "publish", lost)
+        with pytest.raises(type(error)):
+            await store.keep("acme", pieces(FILE + bytes(type(error) is Unavailable)))
+        monkeypatch.setattr(Objects, "publish", publish)
+        file = await store.keep("acme", pieces(FILE + bytes(type(error) is Unavailable)))
+        assert await read(bucket, file.ref.rpartition("/")[2]) == FILE + bytes(type(error) is Unavailable)
+
+
+async def test_shredding_that_was_killed_is_finished_and_meanwhile_nobody_finds_the_file(
+    bucket: Objects, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bucket.publish(await bucket.write(pieces(FILE)), "a", "image/png")
+    shredder, done = Shredder(link), [0]
+    message = shredder.message
+
+    async def killed(stream: str, sequence: int) -> bool:
+        if done[0] == 2:
+            raise asyncio.CancelledError
+        done[0] += 1
+        return await message(stream, sequence)
+
+    monkeypatch.setattr(shredder, "message", killed)
+    with pytest.raises(asyncio.CancelledError):
+        await bucket.shred("a", shredder)
+    assert await bucket.find("a") is None
+    assert await bucket.shred("a", Shredder(link))
+    assert await left(link) == 0
+
+
+async def test_a_file_that_comes_while_its_twin_is_shredded_is_there_afterwards(bucket: Objects, link: Link) -> None:
+    await bucket.publish(await bucket.write(pieces(FILE)), "a", "image/png")
+    found = await bucket._look("a")
+    assert found is not None
+    await bucket._record(msgspec.structs.replace(found[0], deleted=True))
+    await bucket.publish(await bucket.write(pieces(FILE)), "a", "image/png")
+    assert await read(bucket, "a") == FILE
+
+
+async def test_whoever_reads_while_the_file_is_written_anew_reads_all_of_it(
+    link: Link, bucket: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluiceway.media.RENEWED_AFTER", datetime.timedelta(0))
+    store = MediaStore(link, Layout(link.settings), len(FILE))
+    ref = FileRef.parse((await store.keep("acme", pieces(FILE))).ref)
+    stored = await store.find(ref)
+    assert stored is not None
+    got = b""
+    async for chunk in store.read("acme", stored):
+        if not got:
+            await store.keep("acme", pieces(FILE))
+        got += chunk
+    assert got == FILE
+
+
+async def test_the_end_of_a_file_is_read_without_its_beginning(
+    bucket: Objects, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = await bucket.publish(await bucket.write(pieces(FILE)), "a", "image/png")
+    request, asked = link.request, list[str]()
+
+    async def counted(subject: str, *arguments: Any, **fields: Any) -> Any:
+        asked.append(subject)
+        return await request(subject, *arguments, **fields)
+
+    monkeypatch.setattr(link, "request", counted)
+    assert b"".join([chunk async for chunk in bucket.read(stored, len(FILE) - 1)]) == FILE[-1:]
+    assert len(asked) == 1
+
+
+@given(st.lists(st.integers(0, 10_000), unique=True).map(sorted))
+def test_numbers_that_rise_are_read_as_they_were_written(numbers: list[int]) -> None:
+    assert runs.read(runs.written(numbers)) == tuple(numbers)
+
+
+def test_what_is_no_list_of_numbers_is_none() -> None:
+    assert [runs.read(text) for text in ("", "x", "1-", "1-x", "5,,6")] == [(), (), (1,), (), ()]

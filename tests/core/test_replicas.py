@@ -21,7 +21,8 @@ from sluiceway.testing.nats import NatsServer
 from sluiceway.wire import Response
 from sluiceway_contracts import Command, MessageReceived, MessageSend, MessageStatus, Party, Text, uuid7
 
-from .conftest import TWILIO, Rig, free_port, linked, running, until
+from ..ports import free_port
+from .conftest import TWILIO, Rig, linked, running, until
 
 UNPIN = msgspec.json.encode({"group": "g"})
 

@@ -21,7 +21,8 @@ from sluiceway.testing.nats import NatsServer
 from sluiceway.wire import Request, Response
 from sluiceway_contracts import MessageReceived
 
-from .conftest import TWILIO, Rig, free_port, linked, load, running, until
+from ..ports import free_port
+from .conftest import TWILIO, Rig, linked, load, running, until
 
 
 def configured(tmp_path: Path, server: NatsServer, text: str = TWILIO, number: int | None = None) -> Service:

@@ -22,7 +22,7 @@ from sluiceway.bus.link import Ack, Link
 from sluiceway.bus.streams import Layout, ensure
 from sluiceway.config import Conversations, Nats, Probes
 from sluiceway.contacts import Change, Reach
-from sluiceway.continuity import Continuity
+from sluiceway.continuity import Continuity, Place
 from sluiceway.erasure import Erasure
 from sluiceway.errors import SluicewayError, Unavailable
 from sluiceway.gateway import Receipt, Secret
@@ -41,7 +41,9 @@ from sluiceway_contracts import (
     ConsentSet,
     Error,
     Event,
+    FileRef,
     Message,
+    MessageMedia,
     MessageReceived,
     MessageSend,
     Party,
@@ -54,7 +56,8 @@ from sluiceway_contracts import (
     uuid7,
 )
 
-from .conftest import TWILIO, Rig, free_port, running, until
+from ..ports import free_port
+from .conftest import TWILIO, Rig, running, until
 
 PASSWORD = "only for tests"
 HOSTILE = st.text(max_size=80) | st.sampled_from(
@@ -230,7 +233,9 @@ DISPATCHER = (
     "$JS.API.DIRECT.GET.KV_{n}_ACCOUNTS.>",
     "$JS.API.DIRECT.GET.{n}_EVENTS.{p}.v1.*.events.message.received.>",
     "$JS.API.DIRECT.GET.{n}_COMMANDS",
+    "$JS.API.DIRECT.GET.OBJ_{n}_MEDIA_{tenant}",
     "$JS.API.DIRECT.GET.OBJ_{n}_MEDIA_{tenant}.>",
+    "$O.{n}_MEDIA_{tenant}.M.>",
     *(
         line.replace("NAME", name)
         for name in ("COMMANDS.dispatcher", "COMMANDS.unserved", "EVENTS.consents", "EVENTS.state")
@@ -624,10 +629,28 @@ async def test_the_dispatchers_user_can_erase_and_a_gateways_cannot(guarded: Gua
                 files=files,
                 settle_s=0,
             )
+            ref = await _with_a_file(guarded, place)
             erasing = eraser.erase(Change("acme", place.contact, now()))
             if name == "dispatcher":
                 await erasing
                 assert await continuity.owner("acme", reach.address) is None
+                assert await files.find(ref) is None
             else:
                 with pytest.raises(Unavailable):
                     await erasing
+
+
+async def _with_a_file(guarded: Guarded, place: Place) -> FileRef:
+    """A file that the person sent, as an administrator's doing."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"\x89PNG\r\n\x1a\n" + bytes(300_000)
+
+    async with guarded.link("admin") as admin:
+        file = await MediaStore(admin, guarded.layout, 1 << 20).keep("acme", chunks(), "image/png")
+        data = MessageMedia(message_id=uuid7(), part_id="1", state="stored", ref=file.ref)
+        event = Event(
+            id=uuid7(), tenant="acme", channel="sms", contactid=place.contact, subject=place.conversation, data=data
+        )
+        await admin.publish(event.nats_subject(guarded.prefix), event.encode(), event.headers())
+    return FileRef.parse(file.ref)

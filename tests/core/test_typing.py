@@ -20,8 +20,9 @@ from sluiceway_contracts import Command, CommandFailed, Event, TypingSet, uuid7
 from sluiceway_gateways._meta_messaging import Business
 from sluiceway_gateways._meta_messaging_simulator import MessagingSimulator
 
+from ..ports import free_port
 from . import conftest
-from .conftest import Rig, free_port, running, until
+from .conftest import Rig, running, until
 
 CONFIG = """
 [nats]

@@ -458,6 +458,22 @@ async def test_a_guest_speaks_in_that_conversation_and_is_nobody_in_it(desks: li
     assert await desk.continuity.admit("globex", owner.conversation, reach(3)) is None
 
 
+@pytest.mark.parametrize("assurance", ["channel", "asserted"])
+async def test_an_answer_with_a_token_from_the_address_that_we_wrote_to_proves_it_where_its_sender_is_proven(
+    desks: list[Desk], link: Link, assurance: str
+) -> None:
+    desk, typed = desks[0], reach(7).address
+    form = await desk.say(ANN)
+    await desk.continuity.note("acme", form.contact, [typed], "webform")
+    assert await desk.continuity.invite("acme", form.contact, typed)
+    place = await desks[1].continuity.admit("acme", form.conversation, reach(7), assurance)
+    assert place is not None
+    assert (place.contact, place.conversation, place.guest) == (*form[:2], assurance == "asserted")
+    assert place.resolved_by == "token"
+    verified = [event.data.addresses for event in await told(link) if isinstance(event.data, ContactVerified)]
+    assert verified == ([(typed,)] if assurance == "channel" else [])
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

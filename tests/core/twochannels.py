@@ -16,7 +16,8 @@ from sluiceway.testing.nats import NatsServer
 from sluiceway.wire import Response
 from sluiceway_contracts import Command, Event, MessageSend, MessageStatus, Party, Text, uuid7
 
-from .conftest import TWILIO, Rig, _numbers, free_port, load, until
+from ..ports import free_port
+from .conftest import TWILIO, Rig, _numbers, load, until
 
 CUSTOMER = "+447700900456"
 CHAT_SENDER = "+447700900124"

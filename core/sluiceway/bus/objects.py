@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import datetime
 import hashlib
 import os
@@ -21,6 +22,7 @@ from nats.aio.msg import Msg
 from sluiceway_contracts import now
 
 from ..errors import SluicewayError, Unavailable
+from . import runs
 from .link import Ack, Link, Refused
 from .shred import Shredder
 
@@ -28,6 +30,8 @@ CHUNK_BYTES = 128 << 10
 IN_FLIGHT = 4
 TIMEOUT_S = 5.0
 SETTLE_S = 2.0
+PLACES = "sluiceway-places"
+"""In a record's metadata, the numbers of its chunks in the stream: who wants a part of a file need not read all."""
 
 _FULL = (10077, 10047, 10023)
 """nats-server's err_code for a stream at its limit, no storage, insufficient resources (server/errors.json)."""
@@ -42,11 +46,11 @@ class Missing(SluicewayError):
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """A file that is written, and not published. `digest` is the SHA-256 of its bytes."""
+    """A file that is written, and not published; `digest` is its SHA-256, `places` the numbers of its chunks."""
 
     nuid: str
     size: int
-    chunks: int
+    places: tuple[int, ...]
     digest: bytes
 
 
@@ -60,6 +64,7 @@ class Stored(msgspec.Struct, frozen=True):
     nuid: str
     chunks: int
     sequence: int
+    places: tuple[int, ...] = ()
 
 
 class _Record(msgspec.Struct, omit_defaults=True):
@@ -73,6 +78,7 @@ class _Record(msgspec.Struct, omit_defaults=True):
     mtime: datetime.datetime
     digest: str = ""
     headers: dict[str, list[str]] = {}
+    metadata: dict[str, str] = {}
     options: dict[str, Any] = {}
     deleted: bool = False
 
@@ -108,39 +114,47 @@ class Objects:
             bucket=self._bucket,
             nuid=draft.nuid,
             size=draft.size,
-            chunks=draft.chunks,
+            chunks=len(draft.places),
             mtime=now(),
             digest="SHA-256=" + base64.urlsafe_b64encode(draft.digest).decode(),
             headers={"content-type": [mime]},
+            metadata={PLACES: runs.written(draft.places)},
             options={"max_chunk_size": CHUNK_BYTES},
         )
-        ack = await self._publish(self._meta(name), msgspec.json.encode(record), {"Nats-Rollup": "sub"})
-        return Stored(name, draft.size, mime, record.mtime, draft.nuid, draft.chunks, ack.seq)
+        sequence = await self._record(record)
+        return Stored(
+            name, draft.size, mime, record.mtime, draft.nuid, len(draft.places), sequence, places=draft.places
+        )
 
     async def discard(self, nuid: str) -> None:
         """Remove the bytes of a file that nobody finds. As far as it works: the bucket forgets by age what stays."""
-        try:
-            async with asyncio.timeout(TIMEOUT_S):
-                await asyncio.shield(self._purge(f"{self._start}.C.{nuid}"))
-        except (Unavailable, TimeoutError, asyncio.CancelledError):
-            return
+        with contextlib.suppress(Unavailable):
+            body = msgspec.json.encode({"filter": f"{self._start}.C.{nuid}"})
+            await self._link.request(self._link.api(f"STREAM.PURGE.{self._stream}"), body, timeout_s=TIMEOUT_S)
 
     async def find(self, name: str) -> Stored | None:
         """What is known of a file; None where it is not there. Raises `Unavailable`."""
-        message = await self._get(f"DIRECT.GET.{self._stream}.{self._meta(name)}", b"")
-        if message is None or not message.data:
+        found = await self._look(name)
+        if found is None or found[0].deleted:
             return None
-        record = _records.decode(message.data)
-        if record.deleted:
-            return None
+        record, sequence = found
         mime = next(iter(record.headers.get("content-type", ())), "application/octet-stream")
-        sequence = int((message.headers or {}).get("Nats-Sequence", 0))
-        return Stored(record.name, record.size, mime, record.mtime, record.nuid, record.chunks, sequence)
+        places = runs.read(record.metadata.get(PLACES, ""))
+        return Stored(name, record.size, mime, record.mtime, record.nuid, record.chunks, sequence, places=places)
+
+    async def remove(self, name: str) -> None:
+        """Let a file be found no more, and remove its bytes. Raises `Unavailable`."""
+        found = await self._look(name)
+        if found is not None:
+            await self._record(msgspec.structs.replace(found[0], deleted=True))
+            await self.discard(found[0].nuid)
 
     async def read(self, stored: Stored, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
         """Bytes `start` to `stop`, its end by default. Raises `Missing` where a chunk is gone, or `Unavailable`."""
-        stop, offset = stored.size if stop is None else stop, 0
-        async for _, data in self._chunks(stored):
+        stop = stored.size if stop is None else stop
+        skipped = start // CHUNK_BYTES if stored.places else 0
+        offset = skipped * CHUNK_BYTES
+        async for _, data in self._chunks(stored.nuid, stored.chunks, stored.places, skipped):
             begin, end = max(start - offset, 0), stop - offset
             if begin < len(data) and end > 0:
                 yield data[begin:end] if begin or end < len(data) else data
@@ -151,32 +165,40 @@ class Objects:
             raise Missing(f"a part of the file {stored.name} is gone")
 
     async def shred(self, name: str, shredder: Shredder) -> bool:
-        """Overwrite a file; whether there was one. Raises `Denied` or `Unavailable`."""
-        stored = await self.find(name)
-        if stored is None:
+        """Overwrite a file; whether there was one. Raises `Denied` or `Unavailable`.
+
+        From its beginning nobody finds it; where it was begun before, it is finished.
+        """
+        found = await self._look(name)
+        if found is None:
             return False
-        async for sequence, _ in self._chunks(stored):
-            await shredder.message(self._stream, sequence)
-        return await shredder.message(self._stream, stored.sequence)
+        record, sequence = found
+        if not record.deleted:
+            sequence = await self._record(msgspec.structs.replace(record, deleted=True))
+        with contextlib.suppress(Missing):  # those before it are overwritten already
+            async for place, _ in self._chunks(record.nuid, record.chunks):
+                await shredder.message(self._stream, place)
+        await shredder.message(self._stream, sequence)
+        return True
 
     async def _write(self, chunks: AsyncIterator[bytes], nuid: str) -> Draft:
-        subject, digest, size, count = f"{self._start}.C.{nuid}", hashlib.sha256(), 0, 0
+        subject, digest, size, places = f"{self._start}.C.{nuid}", hashlib.sha256(), 0, list[int]()
         waiting: deque[asyncio.Task[Ack]] = deque()
         try:
             async for chunk in _even(chunks):
                 digest.update(chunk)
-                size, count = size + len(chunk), count + 1
+                size += len(chunk)
                 if len(waiting) >= IN_FLIGHT:
-                    await waiting.popleft()
+                    places.append((await waiting.popleft()).seq)
                 waiting.append(asyncio.create_task(self._publish(subject, chunk)))
                 await asyncio.sleep(0)  # so that chunks are written in their order
             while waiting:
-                await waiting.popleft()
+                places.append((await waiting.popleft()).seq)
         except BaseException:
             if waiting:  # what is on its way must be there before it can be removed
                 await asyncio.wait(waiting, timeout=SETTLE_S)
             raise
-        return Draft(nuid, size, count, digest.digest())
+        return Draft(nuid, size, tuple(places), digest.digest())
 
     async def _publish(self, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> Ack:
         try:
@@ -186,15 +208,30 @@ class Objects:
                 raise StoreFull(f"the bucket {self._bucket} takes no more: {error}") from error
             raise Unavailable(f"the bucket {self._bucket} refuses: {error}") from error
 
-    async def _chunks(self, stored: Stored) -> AsyncIterator[tuple[int, bytes]]:
-        """Each chunk with its number in the stream."""
-        subject, sequence = f"{self._start}.C.{stored.nuid}", 1
-        for _ in range(stored.chunks):
+    async def _record(self, record: _Record) -> int:
+        """Write what is known of a file; its number in the stream."""
+        ack = await self._publish(self._meta(record.name), msgspec.json.encode(record), {"Nats-Rollup": "sub"})
+        return ack.seq
+
+    async def _look(self, name: str) -> tuple[_Record, int] | None:
+        message = await self._get(f"DIRECT.GET.{self._stream}.{self._meta(name)}", b"")
+        if message is None or not message.data:
+            return None
+        return _records.decode(message.data), int((message.headers or {})["Nats-Sequence"])
+
+    async def _chunks(
+        self, nuid: str, count: int, places: tuple[int, ...] = (), skipped: int = 0
+    ) -> AsyncIterator[tuple[int, bytes]]:
+        """Each chunk with its number in the stream. Raises `Missing`."""
+        subject, sequence = f"{self._start}.C.{nuid}", 1
+        for number in range(skipped, count):
+            if number < len(places):
+                sequence = places[number]
             wanted = msgspec.json.encode({"seq": sequence, "next_by_subj": subject})
             message = await self._get(f"DIRECT.GET.{self._stream}", wanted)
-            if message is None:
-                raise Missing(f"a part of the file {stored.name} is gone")
-            found = int((message.headers or {})["Nats-Sequence"])
+            found = int((message.headers or {})["Nats-Sequence"]) if message is not None else 0
+            if message is None or (number < len(places) and found != sequence):
+                raise Missing("a part of the file is gone")
             yield found, message.data
             sequence = found + 1
 
@@ -207,10 +244,6 @@ class Objects:
         if status is not None or "Nats-Sequence" not in headers:
             raise Unavailable(f"the bucket {self._bucket} can't be read: {headers.get('Description', 'it is missing')}")
         return message
-
-    async def _purge(self, subject: str) -> None:
-        body = msgspec.json.encode({"filter": subject})
-        await self._link.request(self._link.api(f"STREAM.PURGE.{self._stream}"), body, timeout_s=TIMEOUT_S)
 
     def _meta(self, name: str) -> str:
         return f"{self._start}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"

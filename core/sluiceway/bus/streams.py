@@ -28,7 +28,8 @@ class Layout:
         self.scheduled = f"{n}_SCHEDULED"
         self.identity, self.messages, self.accounts = f"{n}_IDENTITY", f"{n}_MESSAGES", f"{n}_ACCOUNTS"
         self.state, self.fetches = f"{n}_STATE", f"{n}_FETCHES"
-        self._media, self._media_days, self._replicas = f"{n}_MEDIA", settings.media_days, settings.replicas
+        self._media, self._replicas = f"{n}_MEDIA", settings.replicas
+        self._media_limits = {"days": settings.media_days, "max_bytes": settings.media_max_bytes or -1}
         self.configs: dict[str, dict[str, Any]] = {
             config["name"]: config | {"num_replicas": settings.replicas}
             for config in (
@@ -50,7 +51,7 @@ class Layout:
 
     def with_media(self, tenants: Iterable[str]) -> dict[str, dict[str, Any]]:
         """What must be there for these tenants, by name."""
-        buckets = (_objects(self.media(tenant), self._media_days) for tenant in sorted(set(tenants)))
+        buckets = (_objects(self.media(tenant), **self._media_limits) for tenant in sorted(set(tenants)))
         return self.configs | {bucket["name"]: bucket | {"num_replicas": self._replicas} for bucket in buckets}
 
 
@@ -150,7 +151,7 @@ def _bucket(name: str, days: int = 0) -> dict[str, Any]:
     }
 
 
-def _objects(name: str, days: int) -> dict[str, Any]:
+def _objects(name: str, days: int, max_bytes: int) -> dict[str, Any]:
     """https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-20.md"""
     return {
         "name": f"OBJ_{name}",
@@ -159,6 +160,7 @@ def _objects(name: str, days: int) -> dict[str, Any]:
         "storage": "file",
         "discard": "new",
         "max_age": days * DAY_S * 10**9,
+        "max_bytes": max_bytes,
         "allow_direct": True,
         "allow_rollup_hdrs": True,
     }

@@ -43,8 +43,11 @@ class Work(msgspec.Struct, frozen=True):
     _link: Link
 
     async def done(self) -> None:
-        """It need not come again. A lost word only brings it again."""
-        await self._tell(b"+ACK")
+        """It need not come again: returns when the server knows. A lost word only brings it again."""
+        try:
+            await self._link.request(self._reply, b"+ACK")
+        except Unavailable:
+            log.info("work.word_lost")
 
     async def again(self, after_s: float = 0) -> None:
         """Let it come again, to whoever asks then."""

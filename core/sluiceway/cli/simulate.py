@@ -12,6 +12,7 @@ from . import local, options
 if TYPE_CHECKING:
     from ..accounts import Accounts, Served
     from ..config import Http
+    from ..simulator import Posted
     from ..wire import Request
 
 REMEDIES = {
@@ -55,7 +56,11 @@ def command(
     if fields and not simulator.takes_fields:
         raise click.UsageError(f"a delivery of {connection.gateway} has no further fields; leave --field out")
     simulator.fields = fields
-    status = options.run(_post(simulator.deliver(chosen.account, sender, text), http))
+    posted = simulator.post(chosen.account, sender, text)
+    if posted is not None:
+        status = _hand_over(posted)
+    else:
+        status = options.run(_post(simulator.deliver(chosen.account, sender, text), http))
     click.echo(f"{status} accepted by {chosen.name} of {chosen.tenant}; `sluiceway tail --since 1m` shows it")
 
 
@@ -89,3 +94,20 @@ async def _post(request: Request, http: Http) -> int:
         remedy = REMEDIES.get(response.status, "its log says why")
         raise NotAccepted(f"the gateway on {http.listen} answered {response.status}: {remedy}")
     return response.status
+
+
+def _hand_over(posted: Posted) -> int:
+    """The gateway's reply to a mail. Raises `NotAccepted` unless it was taken."""
+    import smtplib
+
+    host, _, port = posted.listen.rpartition(":")
+    try:
+        with smtplib.SMTP(local.EVERYWHERE.get(host, host), int(port), timeout=30) as client:
+            client.sendmail(posted.sender, [posted.recipient], posted.raw)
+    except smtplib.SMTPRecipientsRefused as error:
+        raise NotAccepted(f"the gateway has no mailbox {posted.recipient}: it was started with another") from error
+    except smtplib.SMTPResponseException as error:
+        raise NotAccepted(f"the gateway on {posted.listen} answered {error.smtp_code}: its log says why") from error
+    except OSError as error:
+        raise NotAccepted(f"no gateway answers on {posted.listen}: {error}; start one with `sluiceway up`") from error
+    return 250

@@ -4,12 +4,25 @@ A gateway is one channel by one provider, one class. Its methods are handed valu
 reading, writing, waiting and retrying. What a gateway can do is what it implements: `Webhook`, `Sender`.
 """
 
-from .abilities import Actor, Flow, Gateway, MediaFetcher, MediaUploader, Sender, Webhook
+from .abilities import (
+    Actor,
+    Deliverer,
+    Desk,
+    Files,
+    Flow,
+    Gateway,
+    Listener,
+    MediaFetcher,
+    MediaUploader,
+    Sender,
+    Webhook,
+)
 from .capabilities import Capabilities, Fault, Limit, Menus, Outcome, Rate, Retries
 from .facts import (
     AnyFact,
     Assurance,
     Consent,
+    Correspondent,
     Deleted,
     Edited,
     Fact,
@@ -23,7 +36,7 @@ from .facts import (
     Seen,
     Unreadable,
 )
-from .outbound import Action, Attachment, Outbound, Sent, Wanted
+from .outbound import Action, Attachment, Letter, Outbound, Sent, Wanted
 from .settings import Account, Secret, Settings
 
 __all__ = [
@@ -35,14 +48,20 @@ __all__ = [
     "Attachment",
     "Capabilities",
     "Consent",
+    "Correspondent",
     "Deleted",
+    "Deliverer",
+    "Desk",
     "Edited",
     "Fact",
     "Fault",
+    "Files",
     "Flow",
     "Gateway",
     "Intake",
+    "Letter",
     "Limit",
+    "Listener",
     "MediaFetcher",
     "MediaUploader",
     "Menus",

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Mapping
-from typing import Any, ClassVar, Generic, TypeAlias
+from collections.abc import AsyncIterator, Generator, Iterable, Mapping
+from typing import Any, ClassVar, Generic, Protocol, TypeAlias
 
 from typing_extensions import TypeVar
 
-from sluiceway_contracts import CommandData, Error
+from sluiceway_contracts import CommandData, Error, StoredFile
 
 from .. import errors as e
 from ..wire import Request, Response
 from .capabilities import Capabilities, Fault, Limit, Outcome
-from .facts import Intake
+from .facts import AnyFact, Intake
 from .outbound import Action, Attachment, Outbound, Sent, Wanted
 from .settings import Account, Settings
 
@@ -173,3 +173,55 @@ class MediaUploader(ABC):
     @abstractmethod
     def upload(self, attachment: Attachment[Any]) -> Flow[str]:
         """The provider's id of the file (`Outbound.media`). May be asked twice. Raises a `SendError`."""
+
+
+class Files(Protocol):
+    """Where the stored files are that messages name."""
+
+    async def open(self, ref: str) -> AsyncIterator[bytes]:
+        """A file's bytes. Raises `Rejected` where it is gone, `Unreachable` where it can't be read now."""
+
+
+class Deliverer(ABC):
+    """The provider takes messages by a protocol that is not HTTP, such as SMTP."""
+
+    @abstractmethod
+    async def deliver(self, message: Outbound[Any], files: Files) -> Sent:
+        """Send exactly one message. Raises a `SendError`."""
+
+    async def close(self) -> None:
+        """Let connections go."""
+        return
+
+
+class Desk(Protocol):
+    """What core does for a `Listener`."""
+
+    def account(self, identity: str) -> Account | None:
+        """The account that the provider calls so."""
+
+    async def accept(self, *facts: AnyFact) -> None:
+        """Return when they are stored, in order. Raises `Unavailable` where they can't be now."""
+
+    async def keep(self, at: str, path: str, mime: str) -> StoredFile:
+        """Store a file for the account `at`. Raises `Unavailable`, or `MediaError` where it can't ever be kept."""
+
+    async def isolated(self, function: str, *arguments: str) -> bytes:
+        """What "package.module:function" returns, as JSON, from a process that may be killed. Raises `Malformed`."""
+
+    async def cursor(self) -> bytes:
+        """What was last given to `move`, whichever process did; empty at first. Raises `Unavailable`."""
+
+    async def move(self, cursor: bytes) -> None:
+        """Remember how far was read, after all before it was accepted. Raises `Unavailable`."""
+
+
+class Listener(ABC):
+    """We are delivered to, or wait for deliveries, by a protocol that is not HTTP, such as SMTP or IMAP."""
+
+    exclusive: ClassVar[bool] = False
+    """Of several processes one listens at a time; it is cancelled where another has taken over."""
+
+    @abstractmethod
+    async def listen(self, desk: Desk) -> None:
+        """Until cancelled. An `Unavailable` is the sender's to try again, or this method's."""

@@ -105,6 +105,8 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     media share a message. `shows` are the types of further parts that are sent as they are, each in a message of its
     own; `menus` the choices. `rate` holds for an account, `recipient_rate` for one of its recipients. With
     `reply_window` the provider refuses all but templates after `Received.reply_window_ends`, and core does so before.
+    With `letters` a message goes out whole, all its parts together, with subject and thread (`Outbound.letter`). With
+    `idempotent` the same message sent twice is one to whoever gets it, so that it may be sent again where nobody knows.
     """
 
     text: Unit
@@ -116,4 +118,6 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     rate: Rate | None = None
     recipient_rate: Rate | None = None
     reply_window: bool = False
+    letters: bool = False
+    idempotent: bool = False
     retries: Retries = Retries.LONG

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
-from sluiceway_contracts import Error, MessageRef, Price, Referral
+from sluiceway_contracts import EmailThread, Error, MessageRef, Price, Referral
 from sluiceway_contracts.parts import AnyPart
 
 from ..wire import Response
@@ -36,6 +36,13 @@ class ReplyToken(Struct, frozen=True):
     text: str
 
 
+class Correspondent(Struct, frozen=True):
+    """Somebody whom a message is addressed to; `address` is a URI, and unproven."""
+
+    address: str
+    name: str | None = None
+
+
 class Received(Fact, frozen=True, kw_only=True, tag="received"):
     """A customer wrote. `sender` is an address URI.
 
@@ -46,9 +53,10 @@ class Received(Fact, frozen=True, kw_only=True, tag="received"):
     After `reply_window_ends` the provider refuses free text.
 
     `media` has, by part id, what a `MediaFetcher` needs to find the file, an id or an address; nobody is told it.
-    `reply_to` needs the provider's id alone. With `echo` it was not the customer who wrote but one of us, in the
-    channel's own app, and `sender` is the customer who got it: what we sent ourselves, by the first of `external_ids`,
-    is left out.
+    `reply_to` needs the provider's id alone. `subject`, `to`, `cc` and `thread` are what letters have; `answers` are
+    msg-ids (RFC 5322) that it refers to, the nearest first: they lead to a conversation only those who took part in it.
+    With `echo` it was not the customer who wrote but one of us, in the channel's own app, and `sender` is the customer
+    who got it: what we sent ourselves, by the first of `external_ids`, is left out.
     """
 
     sender: str
@@ -64,6 +72,11 @@ class Received(Fact, frozen=True, kw_only=True, tag="received"):
     external_ids: tuple[str, ...] = ()
     reply_window_ends: datetime.datetime | None = None
     media: Mapping[str, str] = {}
+    subject: str | None = None
+    to: tuple[Correspondent, ...] = ()
+    cc: tuple[Correspondent, ...] = ()
+    thread: EmailThread | None = None
+    answers: tuple[str, ...] = ()
     echo: bool = False
     ext: Mapping[str, Any] = {}
 

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Generic
 
 from msgspec import Struct
 from typing_extensions import TypeVar
 
-from sluiceway_contracts import MessageMarkSeen, MessageReact, MessageRef, Price, TypingSet
+from sluiceway_contracts import EmailThread, MessageMarkSeen, MessageReact, MessageRef, Price, TypingSet
 from sluiceway_contracts.parts import AnyPart
 
 from ..wire import File
 from .settings import Account
 
 A = TypeVar("A", bound=Account, default=Account)
+
+
+class Letter(Struct, frozen=True, kw_only=True):
+    """What a letter has besides its parts, for channels with `Capabilities.letters`.
+
+    `thread` is what it answers: its own msg-id is the gateway's to make, the same each time. `reply_token` goes into
+    the address that answers are sent to, and admits them to the conversation. `written_at` is the command's time.
+    `automatic` says that no person wrote it (RFC 3834).
+    """
+
+    reply_token: str
+    written_at: datetime.datetime
+    subject: str | None = None
+    thread: EmailThread = EmailThread()
+    automatic: bool = False
 
 
 class Outbound(Struct, Generic[A], frozen=True, kw_only=True):
@@ -31,6 +47,7 @@ class Outbound(Struct, Generic[A], frozen=True, kw_only=True):
     piece: int = 1
     reply_to: MessageRef | None = None
     media: Mapping[str, str] = {}
+    letter: Letter | None = None
 
 
 class Action(Struct, Generic[A], frozen=True, kw_only=True):

@@ -13,12 +13,12 @@ import io
 import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import aiohttp
 
 from ..errors import Ambiguous, Rejected, SendError, Throttled, Unreachable
-from ..gateway import Flow
+from ..gateway import Files, Flow
 from ..wire import File, Request, Response
 
 T = TypeVar("T")
@@ -36,13 +36,6 @@ REPEATS_S = (0.2, 1.0)
 TIMEOUT = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
 SLOWEST_BYTES_S = 100_000
 """A file may take as long as this speed needs."""
-
-
-class Files(Protocol):
-    """Where the files are that requests name."""
-
-    async def open(self, ref: str) -> AsyncIterator[bytes]:
-        """A file's bytes. Raises `Rejected` or `Unreachable`."""
 
 
 class Client:
@@ -117,7 +110,8 @@ class Client:
             return io.BytesIO(request.body) if len(request.body) > STREAMED_BYTES else request.body or None
         if self._files is None:
             raise Rejected("there are no files here to send")
-        opened = [await self._files.open(piece.ref) if isinstance(piece, File) else piece for piece in request.pieces]
+        files = self._files
+        opened = [_exact(await files.open(p.ref), p.size) if isinstance(p, File) else p for p in request.pieces]
         return _chain(opened)
 
 
@@ -128,6 +122,15 @@ async def _chain(pieces: list[bytes | AsyncIterator[bytes]]) -> AsyncIterator[by
         else:
             async for chunk in piece:
                 yield chunk
+
+
+async def _exact(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
+    """The same bytes; ends the request where they are not as many as it says, instead of waiting for more."""
+    async for chunk in chunks:
+        size -= len(chunk)
+        yield chunk
+    if size:
+        raise ConnectionError("the file has another size than was said")
 
 
 def _of_pieces(request: Request) -> tuple[dict[str, str], aiohttp.ClientTimeout]:

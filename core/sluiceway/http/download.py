@@ -26,7 +26,8 @@ LONGEST_S = 600
 MAX_REDIRECTS = 3
 READ_BYTES = 1 << 16
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_OWN = frozenset({"authorization", "cookie", "proxy-authorization"})
+PLAIN = {"accept-encoding": "identity"}
+"""All that another host is told: what the gateway says is for the first alone."""
 
 
 class Download(msgspec.Struct, frozen=True):
@@ -73,7 +74,7 @@ class Downloads:
 
     async def _follow(self, request: Request, allowed: Hosts) -> aiohttp.ClientResponse:
         url, named = allowed.check(request.url)
-        headers = {**request.headers, "accept-encoding": "identity"}
+        headers = {**request.headers, **PLAIN}
         for _ in range(MAX_REDIRECTS + 1):
             session = self._named if named else self._public
             answer = await session.get(url, headers=headers, allow_redirects=False)
@@ -83,7 +84,7 @@ class Downloads:
             before = url
             url, named = allowed.check(str(url.join(URL(answer.headers.get("location", "")))))
             if url.origin() != before.origin():
-                headers = {name: value for name, value in headers.items() if name not in _OWN}
+                headers = PLAIN
         raise Rejected(f"the file's address leads on more than {MAX_REDIRECTS} times", "redirects")
 
 

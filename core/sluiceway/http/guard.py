@@ -18,7 +18,14 @@ from ..errors import SluicewayError
 
 # RFC 6052, 8215 (NAT64), 3056 (6to4), 4380 (Teredo), 7526: each may lead to an IPv4 address that is nobody's business
 _TRANSLATED = tuple(
-    map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "192.88.99.0/24"))
+    map(
+        ipaddress.ip_network,
+        (
+            *("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "192.88.99.0/24"),
+            # IPv4-compatible and -translated (RFC 4291, 7915), site-local, and what Python 3.11 does not know yet
+            *("::/96", "::ffff:0:0:0/96", "fec0::/10", "5f00::/16", "3fff::/20"),
+        ),
+    )
 )
 
 
@@ -44,6 +51,9 @@ class Hosts:
             raise Forbidden("the file's address is none of HTTP's") from error
         if url.user or url.password:
             raise Forbidden("the file's address has a login in it")
+        as_it_came = URL(text, encoded=True)  # it may be signed as it is written
+        if as_it_came.raw_host == url.raw_host and as_it_came.origin() == origin:
+            url = as_it_came
         if origin in self._origins:
             return url, True
         if url.scheme != "https" or url.port != 443:

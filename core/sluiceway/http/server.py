@@ -27,6 +27,8 @@ SHUTDOWN_S = 2
 IDLE_TIMEOUT_S = 75
 """A connection is closed when no request has come in whole headers for so long, however they trickle."""
 FULL = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+MAX_STREAMED, SILENCE_S, LONGEST_S = 64, 20, 3600
+"""Bodies in chunks: how many at once, how long one may stand still, and take."""
 MAX_LINE_BYTES = 8190
 MAX_HEADERS_BYTES = 16_380
 
@@ -85,6 +87,7 @@ class Server:
         self._max_connections = max_connections
         self._trusted = peers.networks(trusted_proxies)
         self._runner: web.ServerRunner | None = None
+        self._streaming = 0
 
     async def start(self) -> None:
         """Listen. Raises `OSError` where the address is taken."""
@@ -127,7 +130,7 @@ class Server:
             return _refused(404, "a path that nothing serves", close=False)
         route, subpath = found
         if raw.method not in route.methods:
-            refused = _refused(405, f"{raw.path} takes {', '.join(sorted(route.methods))}", close=False)
+            refused = _refused(405, f"{_route(raw)} takes {', '.join(sorted(route.methods))}", close=False)
             refused.headers["allow"] = ", ".join(sorted(route.methods))
             return refused
         if raw.method == "PUT" and isinstance(route, Taker):
@@ -139,22 +142,32 @@ class Server:
         try:
             body = await whole(raw, route.max_body_bytes)
         except TimeoutError:
-            return _refused(408, f"the body for {raw.path} did not come in time")
+            return _refused(408, f"the body for {_route(raw)} did not come in time")
         except Broken as error:
-            return _refused(error.status, f"the body for {raw.path} can't be inflated: {error}")
+            return _refused(error.status, f"the body for {_route(raw)} can't be inflated: {error}")
         if body is None:
-            return _refused(413, f"the body for {raw.path} is larger than {route.max_body_bytes} bytes")
+            return _refused(413, f"the body for {_route(raw)} is larger than {route.max_body_bytes} bytes")
         response = await route.answer(self._request(raw, subpath, body))
         if isinstance(response, Streamed):
-            return await _send(raw, response)
+            return await self._stream(raw, response)
         return web.Response(status=response.status, headers=response.headers, body=response.body)
+
+    async def _stream(self, raw: web.BaseRequest, streamed: Streamed) -> web.StreamResponse:
+        """A body in chunks, for so many at once: who reads slowly must not keep others out."""
+        if self._streaming >= MAX_STREAMED:
+            return _refused(503, f"{MAX_STREAMED} bodies are being sent")
+        self._streaming += 1
+        try:
+            return await _send(raw, streamed)
+        finally:
+            self._streaming -= 1
 
     async def _take(self, raw: web.BaseRequest, route: Taker, subpath: str) -> web.StreamResponse:
         """A body that is handed on as it comes."""
         try:
             response = await route.take(self._request(raw, subpath, b""), chunks(raw))
         except TimeoutError:
-            return _refused(408, f"the body for {raw.path} did not come in time")
+            return _refused(408, f"the body for {_route(raw)} did not come in time")
         answer = web.Response(status=response.status, headers=response.headers, body=response.body)
         if not raw.content.is_eof():  # nobody wants the rest
             answer.force_close()
@@ -207,6 +220,11 @@ class _TurnedAway(RequestHandler):
         pass
 
 
+def _route(raw: web.BaseRequest) -> str:
+    """For the log: what follows may be a file's name."""
+    return "/".join(raw.path.split("/", 3)[:3])[:80]
+
+
 async def _send(raw: web.BaseRequest, streamed: Streamed) -> web.StreamResponse:
     """Once begun, a body that breaks off ends the connection: whoever reads it must not take it for the whole."""
     answer = web.StreamResponse(status=streamed.response.status, headers=streamed.response.headers)
@@ -214,10 +232,12 @@ async def _send(raw: web.BaseRequest, streamed: Streamed) -> web.StreamResponse:
     await answer.prepare(raw)
     if raw.method != "HEAD":
         try:
-            async for chunk in streamed.chunks:
-                await answer.write(chunk)
-        except (ConnectionError, SluicewayError) as error:
-            log.warning("http.broken_off", path=raw.path.partition("?")[0][:80], why=type(error).__name__)
+            async with asyncio.timeout(LONGEST_S):
+                async for chunk in streamed.chunks:
+                    async with asyncio.timeout(SILENCE_S):
+                        await answer.write(chunk)
+        except (ConnectionError, TimeoutError, SluicewayError) as error:
+            log.warning("http.broken_off", route=_route(raw), why=type(error).__name__)
             if raw.transport is not None:
                 raw.transport.abort()
             return answer

@@ -1,0 +1,140 @@
+"""What core does for gateways that listen: their facts stored, files kept, parsing isolated; one of several at a time.
+
+Speaks no protocol. A listener that breaks is begun again, and ends nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import structlog
+from msgspec import Struct
+
+from sluiceway_contracts import StoredFile
+from sluiceway_contracts.values import now
+
+from .accounts import Accounts
+from .bus.link import Link
+from .bus.store import Bucket
+from .errors import Malformed, MediaError, Unavailable
+from .gateway import Account, AnyFact, Gateway, Listener
+from .inbound import Inbound
+from .isolation import Crashed, Workers
+from .lease import Holder, Lease
+from .media import MediaStore
+from .record import Record
+
+log = structlog.get_logger(__name__)
+
+READ_BYTES = 1 << 17
+AGAIN_S = 5.0
+
+
+class Cursor(Struct, frozen=True):
+    """`<tenant>.p.<connection>`: how far a listener has read."""
+
+    at: bytes
+
+
+class ConnectionDesk:
+    """For one connection's listener."""
+
+    def __init__(
+        self,
+        connection: str,
+        accounts: Accounts,
+        inbound: Inbound,
+        store: MediaStore,
+        workers: Workers,
+        cursors: Bucket[Cursor],
+    ) -> None:
+        self._connection = connection
+        self._accounts = accounts
+        self._inbound = inbound
+        self._store = store
+        self._workers = workers
+        self._cursors = cursors
+        self._key = f"{accounts.tenant_of(connection)}.p.{connection}"
+
+    def account(self, identity: str) -> Account | None:
+        served = self._accounts.at(self._connection, identity)
+        return served.account if served is not None else None
+
+    async def accept(self, *facts: AnyFact) -> None:
+        await self._inbound.accept(Record(connection=self._connection, arrived_at=now(), facts=facts))
+
+    async def keep(self, at: str, path: str, mime: str) -> StoredFile:
+        served = self._accounts.at(self._connection, at)
+        if served is None:
+            raise Malformed("no account has this identity")
+        try:
+            return await self._store.keep(served.tenant, _chunks(Path(path)), mime)
+        except MediaError as error:
+            if error.code == "store_full":
+                raise Unavailable(str(error)) from error
+            raise
+
+    async def isolated(self, function: str, *arguments: str) -> bytes:
+        try:
+            return await self._workers.call(function, *arguments)
+        except Crashed as error:
+            raise Malformed(f"it could not be read: {error}") from error
+
+    async def cursor(self) -> bytes:
+        found = await self._cursors.get(self._key)
+        return found.value.at if found is not None else b""
+
+    async def move(self, cursor: bytes) -> None:
+        await self._cursors.put(self._key, Cursor(cursor))
+
+
+class Listening:
+    """The listeners of all connections of this process."""
+
+    def __init__(
+        self, accounts: Accounts, inbound: Inbound, store: MediaStore, workers: Workers, link: Link, bucket: str
+    ) -> None:
+        self._accounts = accounts
+        self._leases = Bucket(link, bucket, Holder)
+        cursors = Bucket(link, bucket, Cursor)
+        self._desks = {
+            name: ConnectionDesk(name, accounts, inbound, store, workers, cursors)
+            for name, gateway in accounts.gateways.items()
+            if isinstance(gateway, Listener)
+        }
+
+    async def create(self) -> None:
+        """Nothing need be made."""
+
+    def work(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """What is to run until it is cancelled."""
+        for name, desk in self._desks.items():
+            gateway = self._accounts.gateways[name]
+            assert isinstance(gateway, Listener)  # noqa: S101  # desks are made for these alone
+            key = f"{self._accounts.tenant_of(name)}.k.{name}"
+            yield listen(gateway, desk, Lease(self._leases, key) if gateway.exclusive else None)
+
+
+async def listen(gateway: Gateway[Any, Any], desk: ConnectionDesk, lease: Lease | None) -> None:
+    """Run a listener until cancelled; with a lease, only while it is held."""
+    assert isinstance(gateway, Listener)  # noqa: S101  # only these are run
+    while True:
+        try:
+            if lease is None:
+                await gateway.listen(desk)
+            else:
+                await lease.hold(gateway.listen(desk))
+        except OSError as error:
+            log.error("listener.broken", gateway=gateway.channel, why=str(error))
+        except Exception:
+            log.exception("listener.broken", gateway=gateway.channel)
+        await asyncio.sleep(AGAIN_S)
+
+
+async def _chunks(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as opened:
+        while chunk := opened.read(READ_BYTES):
+            yield chunk

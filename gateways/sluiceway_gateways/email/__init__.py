@@ -1,0 +1,1 @@
+"""E-mail: mails read into messages, and messages made into mails."""

@@ -1,0 +1,186 @@
+"""SMTP and LMTP for mail that comes in: each mail into a file, as it comes, and answered when it is stored.
+
+Relays nothing. A sender's lines may have any length.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import tempfile
+from collections.abc import Awaitable, Callable
+from typing import IO, Any
+
+from aiosmtpd.lmtp import LMTP
+from aiosmtpd.smtp import SMTP, Envelope, Session, syntax
+
+from sluiceway import Unavailable
+
+log = logging.getLogger(__name__)
+END = b".\r\n"
+IDLE_S, DRAIN_S = 600, 5
+
+Take = Callable[[str, str, tuple[str, ...]], Awaitable[None]]
+"""Takes a raw mail at a path, with its envelope's sender and recipients. Raises `Unavailable`."""
+Knows = Callable[[str], bool]
+"""Whether a recipient is one of ours."""
+
+# RFC 5321, 4.2.3 and RFC 3463
+STORED, BUSY, BROKEN = "250 2.0.0 stored", "451 4.3.0 it can't be stored now; try again", "451 4.3.0 try again"
+FULL = b"421 4.3.2 too many connections; come again\r\n"
+UNKNOWN, TOO_LARGE = "550 5.1.1 there is no such mailbox here", "552 5.3.4 the mail is too large"
+
+
+class Handler:
+    """Whom mail may be for."""
+
+    def __init__(self, knows: Knows) -> None:
+        self._knows = knows
+
+    async def handle_RCPT(  # noqa: N802  # aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if not self._knows(address):
+            return UNKNOWN
+        envelope.rcpt_tos.append(address)
+        envelope.rcpt_options.extend(options)
+        return "250 2.1.5 ok"
+
+
+class Room:
+    """What the connections of one listener have in common. `stored` is where mail goes."""
+
+    def __init__(self, take: Take, connections: int) -> None:
+        self.take = take
+        self.connections = connections
+        self.open: set[_Streaming] = set()
+
+    async def empty(self) -> None:
+        """Wait a moment for what is being stored, then end all."""
+        busy = [one.storing for one in self.open if one.storing is not None]
+        if busy:
+            await asyncio.wait(busy, timeout=DRAIN_S)
+        for one in tuple(self.open):
+            assert one.transport is not None  # noqa: S101  # whose connection is lost is not there any more
+            one.transport.close()
+
+
+class _Streaming(SMTP):
+    """DATA into a file, instead of into memory; so many connections at once."""
+
+    def __init__(self, room: Room, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.storing: asyncio.Task[str] | None = None
+        self._room = room
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self not in self._room.open and len(self._room.open) >= self._room.connections:
+            assert isinstance(transport, asyncio.Transport)  # noqa: S101  # TCP's is one
+            transport.write(FULL)
+            transport.close()
+            self._turned_away = True
+            return
+        self._room.open.add(self)
+        super().connection_made(transport)
+
+    _turned_away = False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self._turned_away:
+            self._room.open.discard(self)
+            super().connection_lost(error)
+
+    @syntax("DATA")
+    async def smtp_DATA(self, arg: str) -> None:  # noqa: N802  # aiosmtpd's name
+        if await self.check_helo_needed():
+            return
+        assert self.envelope is not None  # noqa: S101  # there has been a greeting
+        if not self.envelope.rcpt_tos:
+            await self.push("503 5.5.1 say RCPT first")
+            return
+        if arg:
+            await self.push("501 5.5.4 DATA takes no parameter")
+            return
+        await self.push("354 go ahead, and end with a dot")
+        recipients = tuple(dict.fromkeys(self.envelope.rcpt_tos))
+        with tempfile.NamedTemporaryFile(prefix="sluiceway-smtp-") as file:
+            fits = await self._receive(file)
+            file.flush()
+            if fits:
+                self.storing = asyncio.create_task(self._store(file.name, self.envelope.mail_from or "", recipients))
+                answer = await self.storing
+            else:
+                answer = TOO_LARGE
+        count = len(self.envelope.rcpt_tos) if isinstance(self, LMTP) else 1  # RFC 2033: an answer for each
+        self.envelope = self._create_envelope()
+        for _ in range(count):
+            await self.push(answer)
+
+    async def _receive(self, file: IO[bytes]) -> bool:
+        """Whether all of it fitted. A dot that begins a line is the line's only where another stands before it."""
+        size, at_start, most = 0, True, self.data_size_limit or 0
+        while True:
+            try:
+                piece = await self._reader.readuntil(b"\r\n")
+            except asyncio.LimitOverrunError as error:
+                piece = await self._reader.read(max(1, error.consumed))
+            if at_start and piece == END:
+                return size <= most
+            content = piece[1:] if at_start and piece.startswith(b".") else piece
+            at_start = piece.endswith(b"\r\n")
+            size += len(content)
+            if size <= most:
+                file.write(content)
+
+    async def _store(self, path: str, sender: str, recipients: tuple[str, ...]) -> str:
+        try:
+            await self._room.take(path, sender, recipients)
+        except Unavailable:
+            return BUSY
+        except Exception as error:  # its sender tries again, and others are served
+            log.error("mail.broken: %s", type(error).__name__, exc_info=error)
+            return BROKEN
+        return STORED
+
+
+class _StreamingLmtp(_Streaming, LMTP):
+    """LMTP (RFC 2033)."""
+
+
+async def serve(
+    listen: str,
+    take: Take,
+    knows: Knows,
+    *,
+    tls: ssl.SSLContext | None = None,
+    require_tls: bool = False,
+    lmtp: bool = False,
+    max_bytes: int,
+    connections: int,
+    name: str = "",
+) -> None:
+    """Listen until cancelled; then no more is accepted, and what is being stored has a moment. Raises `OSError`."""
+    room, kind = Room(take, connections), _StreamingLmtp if lmtp else _Streaming
+
+    def protocol() -> SMTP:
+        return kind(
+            room,
+            Handler(knows),
+            hostname=name or None,
+            ident="Sluiceway",
+            data_size_limit=max_bytes,
+            enable_SMTPUTF8=True,
+            tls_context=tls,
+            require_starttls=require_tls,
+            timeout=IDLE_S,
+        )
+
+    logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd's: it tells addresses
+    host, _, port = listen.rpartition(":")
+    server = await asyncio.get_running_loop().create_server(protocol, host.strip("[]"), int(port))
+    try:
+        await server.serve_forever()
+    finally:
+        server.close()
+        await room.empty()

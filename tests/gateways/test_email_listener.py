@@ -1,0 +1,186 @@
+"""SMTP and LMTP in: what a mail server is answered, and that nobody's mail or behaviour harms another's."""
+
+from __future__ import annotations
+
+import asyncio
+import smtplib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from sluiceway import Unavailable
+from sluiceway_gateways.email import smtp
+from sluiceway_gateways.email._listener import serve
+from sluiceway_gateways.email.smtp import Smtp
+
+from ..ports import free_port
+
+HELP, SALES = "help@acme.example", "sales@acme.example"
+
+
+class Mouth:
+    """Where the mails go: all of them, or what it was told to raise."""
+
+    def __init__(self) -> None:
+        self.mails: list[tuple[bytes, str, tuple[str, ...]]] = []
+        self.raises: list[Exception] = []
+        self.begun, self.go = asyncio.Event(), asyncio.Event()
+        self.go.set()
+
+    async def take(self, path: str, sender: str, recipients: tuple[str, ...]) -> None:
+        self.begun.set()
+        await self.go.wait()
+        if self.raises:
+            raise self.raises.pop(0)
+        self.mails.append((await asyncio.to_thread(Path(path).read_bytes), sender, recipients))
+
+
+@asynccontextmanager
+async def listening(mouth: Mouth, **settings: Any) -> AsyncIterator[int]:
+    port = free_port()
+    defaults = {"max_bytes": 10_000, "connections": 10}
+    knows: Callable[[str], bool] = (HELP, SALES).__contains__
+    task = asyncio.create_task(serve(f"127.0.0.1:{port}", mouth.take, knows, **(defaults | settings)))
+    try:
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.05)  # so that the probe's connection has gone
+        yield port
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def send(port: int, *to: str, raw: bytes = b"Subject: hi\r\n\r\nhi\r\n", kind: Any = smtplib.SMTP) -> Any:
+    def sending() -> Any:
+        with kind("127.0.0.1", port, timeout=20) as client:
+            return client.sendmail("ann@customer.example", list(to), raw)
+
+    return await asyncio.to_thread(sending)
+
+
+async def say(port: int, *words: str) -> list[str]:
+    """The answers to a greeting and these words."""
+
+    def saying() -> list[str]:
+        with smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
+            client.ehlo()
+            return [f"{code} {text.decode()}" for code, text in (client.docmd(word) for word in words)]
+
+    return await asyncio.to_thread(saying)
+
+
+async def test_a_mail_is_answered_when_it_is_stored() -> None:
+    mouth = Mouth()
+    async with listening(mouth) as port:
+        await send(port, HELP, SALES, HELP)
+    assert mouth.mails == [(b"Subject: hi\r\n\r\nhi\r\n", "ann@customer.example", (HELP, SALES))]
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [(Unavailable("NATS is away"), b"it can't be stored now"), (ZeroDivisionError("a bug"), b"try again")],
+)
+async def test_what_is_not_stored_is_to_come_again_whatever_the_reason(error: Exception, answer: bytes) -> None:
+    mouth = Mouth()
+    mouth.raises = [error]
+    async with listening(mouth) as port:
+        with pytest.raises(smtplib.SMTPDataError) as refused:
+            await send(port, HELP)
+        assert refused.value.smtp_code == 451
+        assert answer in refused.value.smtp_error
+        await send(port, HELP)
+    assert len(mouth.mails) == 1
+
+
+async def test_lmtp_answers_for_each_recipient() -> None:
+    mouth = Mouth()
+    async with listening(mouth, lmtp=True) as port:
+
+        def talking() -> list[int]:
+            with smtplib.LMTP("127.0.0.1", port) as client:
+                client.ehlo()
+                client.mail("ann@customer.example")
+                client.rcpt(HELP)
+                client.rcpt(SALES)
+                return [client.data(b"Subject: hi\r\n\r\nhi")[0], client.getreply()[0]]
+
+        assert await asyncio.to_thread(talking) == [250, 250]
+    assert len(mouth.mails) == 1
+
+
+async def test_who_speaks_out_of_turn_is_told() -> None:
+    async with listening(Mouth()) as port:
+        early = await say(port, "DATA", "MAIL FROM:<a@b.example>", f"RCPT TO:<{HELP}>", "DATA now")
+        assert [answer[:3] for answer in early] == ["503", "250", "250", "501"]
+
+        def without_greeting() -> tuple[int, bytes]:
+            with smtplib.SMTP("127.0.0.1", port) as client:
+                return client.docmd("DATA")
+
+        assert (await asyncio.to_thread(without_greeting))[0] == 503
+
+
+async def test_one_connection_too_many_is_told_to_come_again_and_disturbs_nobody() -> None:
+    mouth = Mouth()
+    async with listening(mouth, connections=1) as port:
+
+        def crowding() -> bytes:
+            with smtplib.SMTP("127.0.0.1", port) as first:
+                with socket.create_connection(("127.0.0.1", port)) as second:
+                    second.sendall(b"EHLO x\r\n")
+                    second.shutdown(socket.SHUT_WR)
+                    told = second.recv(100)
+                first.sendmail("ann@customer.example", [HELP], b"Subject: hi\r\n\r\nhi")
+            return told
+
+        assert (await asyncio.to_thread(crowding)).startswith(b"421 4.3.2")
+    assert len(mouth.mails) == 1
+
+
+async def test_what_is_being_stored_when_it_ends_is_stored_and_who_waits_is_let_go() -> None:
+    mouth = Mouth()
+    mouth.go.clear()
+    async with listening(mouth) as port:
+        idle = await asyncio.to_thread(socket.create_connection, ("127.0.0.1", port))
+        sending = asyncio.create_task(send(port, HELP))
+        await mouth.begun.wait()
+        asyncio.get_running_loop().call_later(0.2, mouth.go.set)
+    await asyncio.gather(sending, return_exceptions=True)
+    assert len(mouth.mails) == 1
+    with idle:
+        idle.settimeout(10)
+        while await asyncio.to_thread(idle.recv, 100):
+            pass
+
+
+async def test_starttls_is_offered_and_demanded_where_that_is_set(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    for blob in certificate.cert_chain_pems:
+        blob.write_to_path(str(chain), append=True)
+    certificate.private_key_pem.write_to_path(str(key))
+    settings = Smtp(certificate=str(chain), key=str(key), require_tls=True)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    mouth = Mouth()
+    async with listening(mouth, tls=smtp._tls(settings), require_tls=True) as port:
+        assert (await say(port, "MAIL FROM:<a@b.example>"))[0].startswith("530")
+
+        def secretly() -> None:
+            with smtplib.SMTP("127.0.0.1", port) as client:
+                client.starttls(context=context)
+                client.sendmail("ann@customer.example", [HELP], b"Subject: hi\r\n\r\nhi")
+
+        await asyncio.to_thread(secretly)
+    assert len(mouth.mails) == 1
