@@ -19,6 +19,7 @@ from .stage import Row, Scenario, Turns, play
 COLUMNS = (
     "fault",
     "deliveries",
+    "files",
     "lost",
     "duplicated",
     "out of order",
@@ -102,6 +103,7 @@ def _line(fault: str, rows: list[Row]) -> tuple[str, ...]:
     return (
         fault,
         str(sum(v.acknowledged for v in found)),
+        str(sum(v.files for v in found)),
         str(sum(v.lost for v in found)),
         str(sum(v.duplicated for v in found)),
         str(sum(v.disorder for v in found)),

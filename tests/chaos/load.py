@@ -26,6 +26,7 @@ from nats.js.errors import APIError
 
 from sluiceway_contracts import Command, MessageSend, Party, Text, uuid7
 
+from . import files
 from .patience import NeverCame
 from .world import PUBLIC_URL, TENANT, TOKEN, Gateway
 
@@ -41,12 +42,16 @@ _texts = itertools.count(1)
 
 @dataclass
 class Delivery:
-    """One message of a customer, when it was first tried, and when first answered 2xx; None: never."""
+    """One message of a customer, when it was first tried, and when first answered 2xx; None: never.
+
+    `file` is the SHA-256 of what is sent with it.
+    """
 
     sid: str
     customer: str
     began: float = 0.0
     acknowledged: float | None = None
+    file: str | None = None
 
 
 @dataclass
@@ -145,12 +150,13 @@ class Receipts:
 
 
 class Customers:
-    """They write to one line, each sequentially."""
+    """They write to one line, each sequentially; its provider, at `url`, has the files that they send."""
 
-    def __init__(self, hook: Hook) -> None:
+    def __init__(self, hook: Hook, url: str) -> None:
         self.deliveries: list[Delivery] = []
         self.answers = 0
         self.hook = hook
+        self._url = url
 
     async def talk(self, count: int, think_s: float, stop: asyncio.Event) -> None:
         """So many customers write until told to stop; what is begun then is still brought to its end."""
@@ -174,7 +180,8 @@ class Customers:
             await asyncio.sleep(random.uniform(0, 2 * think_s))
 
     def _new(self, who: str) -> Delivery:
-        delivery = Delivery(f"SM{next(_sids):032x}", who)
+        sid = f"SM{next(_sids):032x}"
+        delivery = Delivery(sid, who, file=files.digest(sid) if files.has_file(sid) else None)
         self.deliveries.append(delivery)
         return delivery
 
@@ -186,6 +193,9 @@ class Customers:
             "Body": f"This is {delivery.sid}",
             "NumMedia": "0",
         }
+        if delivery.file is not None:
+            where = self._url + files.PATH.format(sid=delivery.sid)
+            fields |= {"NumMedia": "1", "MediaUrl0": where, "MediaContentType0": files.MIME}
         delivery.began = delivery.began or time.monotonic()
         if await self.hook.deliver(fields):
             self.answers += 1

@@ -11,6 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import nats.errors
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
@@ -19,6 +20,7 @@ from nats.js.client import JetStreamContext
 from .load import Delivery, Sent
 from .patience import NeverCame, persist
 from .provider import Provider
+from .world import TENANT
 
 STREAM = "SLUICEWAY_EVENTS"
 TYPE = "sluiceway."
@@ -31,9 +33,17 @@ NEAR_S = 3.0
 """A send that a kill caught was asked for at most so long before."""
 
 
+class Told(NamedTuple):
+    """What was said of a file, by one event: what became of it, and where it is."""
+
+    event: str
+    state: str
+    ref: str
+
+
 @dataclass
 class Story:
-    """What the stream says up to `position`: positions by MessageSid, ends by message."""
+    """What the stream says up to `position`: positions by MessageSid, ends by message, files by message and part."""
 
     position: int = 0
     ids: Counter[str] = field(default_factory=Counter)
@@ -41,6 +51,8 @@ class Story:
     conversation: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     opened: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     first: dict[str, int] = field(default_factory=dict)
+    pending: dict[str, set[tuple[str, str]]] = field(default_factory=lambda: defaultdict(set))
+    files: dict[tuple[str, str], list[Told]] = field(default_factory=lambda: defaultdict(list))
     sent: Counter[str] = field(default_factory=Counter)
     ended: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     failed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -58,6 +70,11 @@ class Story:
                 self.received[message["external_ids"][0]].append(position)
                 self.conversation[message["author"]["address"]].add(conversation)
                 self.first.setdefault(conversation, position)
+                waiting = (part for part in message["parts"] if _is_pending(part))
+                self.pending[message["external_ids"][0]] |= {(message["id"], part["id"]) for part in waiting}
+            case "message.media":
+                told = Told(event["id"], data["state"], data.get("ref", ""))
+                self.files[data["message_id"], data["part_id"]].append(told)
             case "message.sent":
                 message = data["message"]
                 self.sent[message["id"]] += 1
@@ -75,10 +92,19 @@ class Story:
         """Whether the stream says what became of a command."""
         return sent.message_id in self.sent or sent.message_id in self.ended or sent.command_id in self.failed
 
+    def told(self, sid: str) -> list[Told]:
+        """What it says of a message's file."""
+        return [told for part in self.pending.get(sid, ()) for told in self.files.get(part, ())]
+
     def has_receipt(self, sent: Sent, acknowledged: set[str]) -> bool:
         """Whether it says that a message arrived, where the provider knows its receipt to be taken."""
         wanted = sent.body in acknowledged and sent.message_id in self.sent
         return not wanted or sent.message_id in self.delivered
+
+
+def _is_pending(part: dict[str, str]) -> bool:
+    """A file whose state is left out is still to be fetched."""
+    return part["type"] == "media" and part.get("state", "pending") == "pending"
 
 
 async def read(js: JetStreamContext, done: Callable[[Story], bool], patience_s: float = SETTLE_S) -> Story:
@@ -160,7 +186,8 @@ class Ledger:
 
     def is_told(self, story: Story) -> bool:
         """Whether the story has all that it must have."""
-        here = all(d.sid in story.received for d in self.deliveries if d.acknowledged is not None)
+        taken = [d for d in self.deliveries if d.acknowledged is not None]
+        here = all(d.sid in story.received and (d.file is None or story.told(d.sid)) for d in taken)
         return here and all(story.has_end(c) and story.has_receipt(c, self.receipts) for c in self.commands)
 
 
@@ -169,6 +196,7 @@ class Verdict:
     """Counts of what must not be; `unknown` is allowed up to `may_be_unknown`. `why` has a few examples each."""
 
     acknowledged: int = 0
+    files: int = 0
     lost: int = 0
     duplicated: int = 0
     disorder: int = 0
@@ -192,6 +220,7 @@ def judge(story: Story, ledger: Ledger) -> Verdict:
     acknowledged = [d for d in ledger.deliveries if d.acknowledged is not None]
     verdict = Verdict(acknowledged=len(acknowledged), commands=len(ledger.commands))
     _inbound(verdict, story, ledger.deliveries)
+    _files(verdict, story, ledger.deliveries)
     _outbound(verdict, story, ledger)
     _unknown(verdict, story, ledger)
     return verdict
@@ -211,6 +240,35 @@ def _inbound(verdict: Verdict, story: Story, deliveries: list[Delivery]) -> None
     late = [sid for who in mine for sid in _late(story, [d for d in taken if d.customer == who])]
     early = [id for id, position in story.first.items() if position < min(story.opened.get(id, [position + 1]))]
     verdict.disorder += verdict.find("out of order", late) + verdict.find("spoken before opened", early)
+
+
+def _files(verdict: Verdict, story: Story, deliveries: list[Delivery]) -> None:
+    """Those that came with what was acknowledged: each told once, as stored, under the hash of the bytes sent."""
+    wanted = {d.sid: _ref(d.file) for d in deliveries if d.file is not None}
+    taken = [d.sid for d in deliveries if d.sid in wanted and d.acknowledged is not None]
+    verdict.files = len(taken)
+    verdict.lost += (
+        verdict.find("file lost", (sid for sid in taken if not story.told(sid)))
+        + verdict.find("file failed", (sid for sid in taken if any(t.state != "stored" for t in story.told(sid))))
+        + verdict.find("file has wrong hash", (sid for sid in taken if _refs(story, sid) - {wanted[sid]}))
+    )
+    again = (sid for sid in wanted if len({told.event for told in story.told(sid)}) > 1)
+    verdict.duplicated += verdict.find("file told twice", again)
+    known = {part for parts in story.pending.values() for part in parts}
+    verdict.find("file of no message", (f"{id} {part}" for id, part in story.files if (id, part) not in known))
+
+
+def kept(story: Story, deliveries: list[Delivery]) -> set[str]:
+    """Files that must be there: those that are told stored as what they are."""
+    return {d.file for d in deliveries if d.file is not None and _ref(d.file) in _refs(story, d.sid)}
+
+
+def _ref(digest: str) -> str:
+    return f"media:{TENANT}/{digest}"
+
+
+def _refs(story: Story, sid: str) -> set[str]:
+    return {told.ref for told in story.told(sid) if told.state == "stored"}
 
 
 def _late(story: Story, deliveries: list[Delivery]) -> Iterable[str]:

@@ -16,6 +16,8 @@ from typing import Literal, NamedTuple
 
 from aiohttp import web
 
+from .files import PATH, Files
+
 Manner = Literal["well", "429", "500", "garbage", "nothing", "drip", "drop"]
 RETRY_AFTER_S = 2
 HELD_S = 30
@@ -43,6 +45,7 @@ class Provider:
     """One line's provider. Some messages get the ill manner, each the first time it is asked for.
 
     What takes long is done to each recipient once. `on_taken` is told words and id of what was answered with 201.
+    Customers' files are to be had here too.
     """
 
     def __init__(self, manner: Manner = "well") -> None:
@@ -52,6 +55,7 @@ class Provider:
         self.slow_s = 0.0
         self.on_taken: Callable[[str, str, str], None] = _nobody
         self.url = ""
+        self._files = Files()
         self._manner = manner
         self._one_in = ONE_IN.get(manner, 4)
         self._seen: set[str] = set()
@@ -143,6 +147,7 @@ class Provider:
         """Listen on a free port of loopback."""
         app = web.Application()
         app.router.add_post("/2010-04-01/Accounts/{sid}/Messages.json", self.answer)
+        app.router.add_get(PATH, self._files.answer)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await runner.setup()
         try:

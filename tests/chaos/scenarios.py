@@ -211,11 +211,11 @@ SCENARIOS = (
     Scenario("SIGTERM, provider silent", stop_unanswered, replicas=2, timed=True),
     Scenario("leader of three killed", kill_leader, servers=3, replicas=2),
     Scenario("duplicate storm, NATS killed", storm, customers=0, limit_s=RECOVERY_S),
+    Scenario("NATS killed", kill_nats, limit_s=RECOVERY_S),
     Scenario("SIGTERM", stop_gateways, replicas=2, timed=True),
     Scenario("disk full", fill_disk, disk_mb=32, limit_s=RECOVERY_S, missing=can_mount),
     Scenario("NATS away, spool on", take_nats_away, extra=SPOOL, limit_s=RECOVERY_S, missing=_spool),
     Scenario("gateway killed, spool filled", kill_with_spool, extra=SPOOL, missing=_spool),
-    Scenario("NATS killed", kill_nats, limit_s=RECOVERY_S),
     Scenario("NATS frozen", freeze_nats, limit_s=RECOVERY_S),
     Scenario("stream full", fill_stream, limit_s=RECOVERY_S),
 )

@@ -17,7 +17,7 @@ from typing import Any
 
 from nats.aio.client import Client
 
-from . import load, oracle
+from . import keeping, load, oracle
 from .load import Customers, Desk, Hook, Receipts
 from .oracle import STREAM, Ledger, Verdict
 from .patience import persist
@@ -204,7 +204,7 @@ async def _build(scenario: Scenario, scale: int, folder: Path, stack: contextlib
     http = await stack.enter_async_context(load.http())
     connection = await stack.enter_async_context(load.connected(whole.url))
     hooks = {name: Hook(name, numbers[name], whole.gateways, http) for name in names}
-    customers = {name: Customers(hooks[name]) for name in names}
+    customers = {name: Customers(hooks[name], providers[name].url) for name in names}
     desks = {name: Desk(name, connection) for name in names}
     receipts = {name: Receipts(hooks[name]) for name in names}
     for name, provider in providers.items():
@@ -247,11 +247,16 @@ async def _judge(scenario: Scenario, stage: Stage) -> list[Row]:
         await oracle.read(js, done)
         for receipts in stage.receipts.values():
             await receipts.finish()
+        left = await keeping.left(js, stage.providers)
         story = await oracle.read(js, done)
+        kept = {name: oracle.kept(story, ledger.deliveries) for name, ledger in ledgers.items()}
+        missing = {name: await keeping.missing(js, digests) for name, digests in kept.items()}
     rows = []
     for name, provider in stage.providers.items():
         customers = stage.customers[name]
         verdict = oracle.judge(story, ledgers[name])
+        verdict.lost += verdict.find("file not in the store", missing[name])
+        verdict.find("work left", left[name])
         verdict.why += stage.wrong
         verdict.find("asked before Retry-After was over", (f"{s:.2f} s after the 429" for s in provider.early))
         into, out = _recovery_in(scenario, stage, customers), _recovery_out(stage, provider)

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from .load import Delivery, Sent
-from .oracle import Ledger, Story, Verdict, judge
+from .oracle import Ledger, Story, Verdict, judge, kept
 from .provider import RETRY_AFTER_S, Asked, Provider
 from .stage import late
 
 CUSTOMER, OTHER = "+447700900001", "+447700900002"
 ASKED_AT = 10.0
+FILE, ANOTHER = "f" * 64, "0" * 64
 Event = dict[str, Any]
 Again = Callable[[Provider, float], Any]
 
@@ -31,12 +32,18 @@ class Books:
     provider: Provider
     kills: list[float]
 
-    def judged(self) -> Verdict:
+    def told(self) -> Story:
         story = Story()
         for position, event in enumerate(self.events, 1):
             story.hear(position, json.dumps(event).encode())
-        ledger = Ledger(self.deliveries, self.commands, self.receipts, self.provider, self.kills, conversations=1)
-        return judge(story, ledger)
+        return story
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.deliveries, self.commands, self.receipts, self.provider, self.kills, conversations=1)
+
+    def judged(self) -> Verdict:
+        return judge(self.told(), self.ledger)
 
     def place(self, id: str) -> int:
         return next(place for place, event in enumerate(self.events) if event["id"] == id)
@@ -60,9 +67,15 @@ def _event(id: str, kind: str, who: str, **data: Any) -> Event:
     return {"id": id, "type": f"sluiceway.{kind}", "subject": f"conversation of {who}", "data": data}
 
 
-def _received(sid: str, who: str) -> Event:
-    message = {"external_ids": [sid], "author": {"address": f"tel:{who}"}}
+def _received(sid: str, who: str, *files: str) -> Event:
+    parts = [{"type": "text", "id": "1"}, *({"type": "media", "id": id} for id in files)]
+    message = {"id": f"m{sid}", "external_ids": [sid], "author": {"address": f"tel:{who}"}, "parts": parts}
     return _event(f"received {sid}", "message.received", who, message=message)
+
+
+def _media(sid: str, who: str, part: str) -> Event:
+    data = {"message_id": f"m{sid}", "part_id": part, "state": "stored", "ref": f"media:acme/{FILE}"}
+    return _event(f"media {sid}", "message.media", who, **data)
 
 
 def _sent(number: int) -> Event:
@@ -77,7 +90,7 @@ def _status(number: int, status: str) -> Event:
 
 @pytest.fixture
 def books() -> Books:
-    """Two customers, one of whom writes twice and is written to twice; nothing is wrong with it."""
+    """Two customers, one of whom writes twice, then with a file, and is written to twice; nothing is wrong with it."""
     provider = Provider()
     provider.asked = [Asked(CUSTOMER, f"Number {n}", ASKED_AT + n, taken=True) for n in (1, 2)]
     return Books(
@@ -86,14 +99,15 @@ def books() -> Books:
             _received("SM1", CUSTOMER),
             _event("opened 2", "conversation.opened", OTHER),
             _received("SM2", OTHER),
-            _received("SM3", CUSTOMER),
+            _received("SM3", CUSTOMER, "2"),
+            _media("SM3", CUSTOMER, "2"),
             *(_sent(n) for n in (1, 2)),
             *(_status(n, "delivered") for n in (1, 2)),
         ],
         deliveries=[
             Delivery("SM1", CUSTOMER, began=1, acknowledged=2),
             Delivery("SM2", OTHER, began=1, acknowledged=3),
-            Delivery("SM3", CUSTOMER, began=4, acknowledged=5),
+            Delivery("SM3", CUSTOMER, began=4, acknowledged=5, file=FILE),
         ],
         commands=[Sent(f"c{n}", f"m{n}", CUSTOMER, f"Number {n}", stored=n) for n in (1, 2)],
         receipts={"Number 1", "Number 2"},
@@ -109,7 +123,9 @@ def convicted(verdict: Verdict, *what: str) -> bool:
 
 def test_an_honest_record_passes(books: Books) -> None:
     verdict = books.judged()
-    assert verdict == Verdict(acknowledged=3, commands=2)
+    assert verdict == Verdict(acknowledged=3, files=1, commands=2)
+    assert books.ledger.is_told(books.told())
+    assert kept(books.told(), books.deliveries) == {FILE}
 
 
 def test_an_event_id_that_is_twice_on_the_stream_is_convicted(books: Books) -> None:
@@ -167,7 +183,7 @@ def test_a_conversation_that_is_opened_after_its_first_message_is_convicted(book
 
 
 def test_a_message_that_was_acknowledged_and_is_missing_is_convicted(books: Books) -> None:
-    books.drop("received SM3")
+    books.drop("received SM2")
     verdict = books.judged()
     assert convicted(verdict, "lost")
     assert verdict.lost == 1
@@ -176,6 +192,75 @@ def test_a_message_that_was_acknowledged_and_is_missing_is_convicted(books: Book
 def test_a_message_that_was_never_acknowledged_is_convicted_though_it_is_stored(books: Books) -> None:
     books.deliveries[2].acknowledged = None
     assert convicted(books.judged(), "never acknowledged")
+
+
+def test_a_file_of_which_nothing_is_told_is_waited_for_and_convicted(books: Books) -> None:
+    books.drop("media SM3")
+    verdict = books.judged()
+    assert not books.ledger.is_told(books.told())
+    assert convicted(verdict, "file lost")
+    assert (verdict.files, verdict.lost) == (1, 1)
+
+
+def test_a_file_that_no_part_of_its_message_waits_for_is_convicted(books: Books) -> None:
+    books.events[books.place("received SM3")] = _received("SM3", CUSTOMER)
+    verdict = books.judged()
+    assert convicted(verdict, "file lost", "file of no message")
+    assert verdict.lost == 1
+
+
+def test_a_file_whose_message_is_missing_is_convicted_as_well(books: Books) -> None:
+    books.drop("received SM3")
+    verdict = books.judged()
+    assert convicted(verdict, "lost", "file lost", "file of no message")
+    assert verdict.lost == 2
+
+
+def test_a_file_that_came_with_what_was_never_acknowledged_may_be_missing(books: Books) -> None:
+    books.deliveries[2].acknowledged = None
+    books.drop("media SM3")
+    verdict = books.judged()
+    assert convicted(verdict, "never acknowledged")
+    assert (verdict.files, verdict.lost) == (0, 0)
+
+
+def test_a_file_that_is_told_failed_is_convicted(books: Books) -> None:
+    books.events[books.place("media SM3")]["data"] = {"message_id": "mSM3", "part_id": "2", "state": "failed"}
+    verdict = books.judged()
+    assert convicted(verdict, "file failed")
+    assert verdict.lost == 1
+    assert not kept(books.told(), books.deliveries)
+
+
+def test_a_file_that_is_told_under_another_hash_is_convicted(books: Books) -> None:
+    books.events[books.place("media SM3")]["data"]["ref"] = f"media:acme/{ANOTHER}"
+    verdict = books.judged()
+    assert convicted(verdict, "file has wrong hash")
+    assert verdict.lost == 1
+    assert not kept(books.told(), books.deliveries)
+
+
+def test_a_file_that_is_another_tenants_is_convicted(books: Books) -> None:
+    books.events[books.place("media SM3")]["data"]["ref"] = f"media:globex/{FILE}"
+    assert convicted(books.judged(), "file has wrong hash")
+
+
+def test_a_file_that_is_told_twice_under_different_ids_is_convicted(books: Books) -> None:
+    books.events.append(_media("SM3", CUSTOMER, "2") | {"id": "another"})
+    verdict = books.judged()
+    assert convicted(verdict, "file told twice")
+    assert verdict.duplicated == 1
+
+
+def test_a_file_that_is_told_failed_and_then_stored_is_convicted_of_both(books: Books) -> None:
+    failed = {"message_id": "mSM3", "part_id": "2", "state": "failed"}
+    books.events.append(_event("failed SM3", "message.media", CUSTOMER, **failed))
+    assert convicted(books.judged(), "file failed", "file told twice")
+
+
+def test_a_file_of_a_part_that_there_is_not_is_convicted(books: Books) -> None:
+    books.events.append(_media("SM3", CUSTOMER, "3") | {"id": "another"})
+    assert convicted(books.judged(), "file of no message")
 
 
 def test_a_receipt_that_was_acknowledged_and_is_missing_is_convicted(books: Books) -> None:

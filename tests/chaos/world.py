@@ -25,6 +25,7 @@ PORTS = range(10_000, 30_000)
 END_S = 15
 SAMPLE_S = 0.25
 TENANT = "acme"
+CONNECTION_SID = f"AC{'0' * 32}"
 TOKEN = "0123456789abcdef0123456789abcdef"
 PUBLIC_URL = "http://hooks.example"
 SECRETS = {"CHAOS_TOKEN": TOKEN, "CHAOS_KEY": "an identity key for fault tests only"}
@@ -46,7 +47,7 @@ format = "json"
 LINE = """
 [connections.{name}]
 gateway = "sms.twilio"
-sid = "AC{zeros}"
+sid = "{sid}"
 token = "env:CHAOS_TOKEN"
 api_url = "{api}"
 [accounts.{name}]
@@ -286,7 +287,7 @@ def _made(
     url = ",".join(server.url for server in made)
     config = CORE.format(url=url, replicas=servers, hooks="{hooks}", probes="{probes}", public=PUBLIC_URL) + extra
     for name, (number, api) in lines.items():
-        config += LINE.format(name=name, number=number, api=api, zeros="0" * 32, tenant=TENANT)
+        config += LINE.format(name=name, number=number, api=api, sid=CONNECTION_SID, tenant=TENANT)
     gateways = [
         Gateway(folder / f"gateway-{n}", config.replace("{folder}", str(folder / f"gateway-{n}")), ports)
         for n in range(replicas)
