@@ -13,6 +13,9 @@ from .config import Config, Connection
 from .errors import ConfigError
 from .gateway import Account, Capabilities, Deliverer, Gateway, Sender
 
+SEVERAL = "_"
+"""In the place of a tenant, where there are several or none."""
+
 
 class Served(Struct, frozen=True, kw_only=True):
     """One account with the gateway that serves it. `name`, `tenant` and `channel` are subject tokens."""
@@ -83,7 +86,7 @@ class Accounts:
     def tenant_of(self, connection: str) -> str:
         """The tenant of all of a connection's accounts; `_` where they have several, or there are none."""
         tenants = {s.tenant for s in self._by_identity.values() if s.connection == connection}
-        return tenants.pop() if len(tenants) == 1 else "_"
+        return tenants.pop() if len(tenants) == 1 else SEVERAL
 
     async def announce(self, bucket: Bucket[Notice]) -> None:
         """Tell others which accounts are served here; their health stays as it was told. Raises `Unavailable`."""

@@ -140,11 +140,13 @@ class Continuity:
         """The key token of an address, the same for all its spellings."""
         return self._texts.key(canonical(address))
 
-    async def resolve(self, tenant: str, reach: Reach, reason: str, assurance: str = "channel") -> Place:
+    async def resolve(
+        self, tenant: str, reach: Reach, reason: str, assurance: str = "channel", *, automatic: bool = False
+    ) -> Place:
         """The contact of an address and the conversation that it speaks in, made where there are none.
 
         `reason` is why a conversation would be opened, a word of `ConversationOpened`; `assurance` is how well the
-        address is proven. Raises `Unavailable`.
+        address is proven. What is `automatic` is no answer of whom we wrote to. Raises `Unavailable`.
         """
         owner = self._owners.get((tenant, reach.address, assurance != ASSERTED))
         record = self.directory.known(tenant, owner) if owner is not None else None
@@ -153,7 +155,7 @@ class Continuity:
             if record.is_settled(reach, reason == "inbound", now(), window):
                 return Place(owner, record.conversation)
         known = Known(reach.address, assurance, "message", now())
-        claim = await self._claim(tenant, known)
+        claim = await self._claim(tenant, known, automatic)
         place = await self._place(tenant, claim, reach, reason, msgspec.structs.replace(known, method=claim.method))
         self._owners.put((tenant, reach.address, assurance != ASSERTED), place.contact)
         return place
@@ -167,7 +169,9 @@ class Continuity:
         is_new = any(isinstance(event.data, ConversationOpened) for event in told)
         return Place(person.contact, person.record.conversation, is_new, guest)
 
-    async def admit(self, tenant: str, conversation: str, reach: Reach, assurance: str = "channel") -> Place | None:
+    async def admit(
+        self, tenant: str, conversation: str, reach: Reach, assurance: str = "channel", *, automatic: bool = False
+    ) -> Place | None:
         """The place of a message that a reply token admits; None where the conversation is gone. Raises `Unavailable`.
 
         Whoever has the token speaks in that conversation, and becomes nobody by it; but an answer from the address that
@@ -178,7 +182,7 @@ class Continuity:
             return None
         token = self.token(reach.address)
         owner = await self.addresses.get(f"{tenant}.{_kind(assurance)}.{token}")
-        if owner is None and assurance != ASSERTED:
+        if owner is None and assurance != ASSERTED and not automatic:
             claim = await self.claims.get(f"{tenant}.u.{token}")
             if await self._invited(tenant, claim) == talk.contact:
                 return (await self.resolve(tenant, reach, "inbound", assurance))._replace(by="token")
@@ -280,7 +284,7 @@ class Continuity:
             await self.directory.change(tenant, contact, partial(stripped, address=known.address))
             raise Unavailable("the address was unlinked at that moment")
 
-    async def _claim(self, tenant: str, known: Known) -> _Claim:
+    async def _claim(self, tenant: str, known: Known, automatic: bool) -> _Claim:
         """Whose the address is from now on: whose it was, else whom we wrote to there, else a new contact's."""
         token, mine = self.token(known.address), AddressRecord(uuid7())
         proven, proof = known.assurance != ASSERTED, f"{tenant}.a.{token}"
@@ -291,13 +295,13 @@ class Continuity:
             _nothing() if proven else self.addresses.get(proof),
         )
         contact = found.value.contact
-        invited = await self._invited(tenant, claim) if proven else None
+        invited = await self._invited(tenant, claim) if proven and not automatic else None
         if invited not in (None, contact) and await self.directory.exact(tenant, contact) is None:
             contact = invited or contact  # nobody has spoken as the other yet
             try:
                 await self.addresses.update(key, AddressRecord(contact), found.revision)
             except Conflict:
-                return await self._claim(tenant, known)
+                return await self._claim(tenant, known, automatic)
         rival = next((entry.value.contact for entry in (owner, claim) if entry is not None), contact)
         return _Claim(
             contact=contact,

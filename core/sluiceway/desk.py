@@ -16,10 +16,10 @@ from msgspec import Struct
 from sluiceway_contracts import StoredFile
 from sluiceway_contracts.values import now
 
-from .accounts import Accounts
+from .accounts import SEVERAL, Accounts
 from .bus.link import Link
 from .bus.store import Bucket
-from .errors import Malformed, MediaError, Unavailable
+from .errors import ConfigError, Malformed, MediaError, Unavailable
 from .gateway import Account, AnyFact, Gateway, Listener
 from .inbound import Inbound
 from .isolation import Crashed, Workers
@@ -116,6 +116,14 @@ class Listening:
             assert isinstance(gateway, Listener)  # noqa: S101  # desks are made for these alone
             key = f"{self._accounts.tenant_of(name)}.k.{name}"
             yield listen(gateway, desk, Lease(self._leases, key) if gateway.exclusive else None)
+
+
+def check_tenants(accounts: Accounts) -> None:
+    """What names no account of a mailbox belongs to its first: that must be nobody else's. Raises `ConfigError`."""
+    for name, gateway in accounts.gateways.items():
+        is_shared = len(gateway.accounts) > 1 and accounts.tenant_of(name) == SEVERAL
+        if isinstance(gateway, Listener) and gateway.exclusive and is_shared:
+            raise ConfigError(f"connections.{name}", "gateway", "reads one mailbox: its accounts belong to one tenant")
 
 
 async def listen(gateway: Gateway[Any, Any], desk: ConnectionDesk, lease: Lease | None) -> None:

@@ -5,6 +5,8 @@ What can't be used is parked. Knows neither providers nor how a fact came here: 
 
 from __future__ import annotations
 
+import contextlib
+
 import msgspec
 import structlog
 
@@ -39,7 +41,7 @@ from .ledger import Ledger, MessageRecord
 from .locks import Locks
 from .parking import Parcel, Parking
 from .placement import Placement
-from .record import Record
+from .record import CAUSES, Record
 from .redact import redact
 from .reports import status_event
 from .stream import EventStream
@@ -48,6 +50,7 @@ from .wire import JSON
 
 log = structlog.get_logger(__name__)
 
+MAX_NAMED_CHARS = 500
 MAX_PARKED_BYTES = 1 << 19
 """A delivery that is larger is not kept whole for one bad entry."""
 AnyRemark = Reaction | Edited | Deleted | Seen
@@ -116,7 +119,7 @@ class Facts:
         if isinstance(fact, Unreadable):
             raw = fact.raw
         elif request is None and fact is not None:
-            raw, content_type = msgspec.json.encode(fact), JSON
+            raw, content_type = _encoded(fact), JSON
         return Parcel(
             tenant=self._accounts.tenant_of(record.connection),
             channel=self._accounts.gateways[record.connection].channel,
@@ -275,6 +278,21 @@ class Facts:
             metrics.count(metrics.facts_erased, served.name).inc()
             log.info("fact.erased", account=served.name)
         return erased
+
+
+def _encoded(fact: AnyFact) -> bytes:
+    """A fact in JSON; of one that no message of NATS would hold, or no JSON, what says which it was."""
+    with contextlib.suppress(*CAUSES):
+        encoded = msgspec.json.encode(fact)
+        if len(encoded) <= MAX_PARKED_BYTES:
+            return encoded
+    ext = fact.ext if isinstance(fact, Received) else {}
+    named = {"at": fact.at, "key": fact.key, "raw": ext.get("raw"), "html": ext.get("html")}
+    return msgspec.json.encode({name: _short(value) for name, value in named.items() if isinstance(value, str)})
+
+
+def _short(text: str) -> str:
+    return text[:MAX_NAMED_CHARS].encode("utf-8", "replace").decode()
 
 
 def explained(connection: str, error: Exception) -> Error:

@@ -54,7 +54,9 @@ class Placement:
         place = await self._referred(served, fact, reach)
         if place is None or place.suggested is not None:
             suggested = place.suggested if place is not None else None
-            place = await self.continuity.resolve(served.tenant, reach, reason, fact.assurance)
+            place = await self.continuity.resolve(
+                served.tenant, reach, reason, fact.assurance, automatic=fact.automatic
+            )
             place = place._replace(suggested=suggested)
         if (fact.also or fact.asserted) and not place.guest:
             await self.unions.hear(served, place.contact, fact)
@@ -68,13 +70,15 @@ class Placement:
         """What a token admits to, or a letter that it answers; None where there is neither."""
         tenant, conversation = served.tenant, self._admitted(served.tenant, fact.reply_tokens)
         if conversation is not None:
-            return await self.continuity.admit(tenant, conversation, reach, fact.assurance)
+            return await self.continuity.admit(tenant, conversation, reach, fact.assurance, automatic=fact.automatic)
         thread = await self.threads.find(served, reach.address, fact.answers) if fact.answers else None
         if thread is None:
             return None
         if not thread.is_party or fact.assurance == ASSERTED:
             return Place("", "", suggested=thread.conversation)
-        place = await self.continuity.admit(tenant, thread.conversation, reach, fact.assurance)
+        place = await self.continuity.admit(
+            tenant, thread.conversation, reach, fact.assurance, automatic=fact.automatic
+        )
         return place._replace(by="message_id") if place is not None else None
 
     def reply_token(self, tenant: str, conversation: str, written_at: datetime.datetime) -> str:

@@ -20,7 +20,7 @@ from .bus.link import Link
 from .bus.store import Bucket
 from .bus.streams import Layout, StreamsError, ensure
 from .config import Core
-from .desk import Listening
+from .desk import Listening, check_tenants
 from .dispatch import Dispatch, Shared
 from .errors import ConfigError, SluicewayError, Unavailable
 from .facts import Facts
@@ -97,8 +97,9 @@ class Service:
     async def start(self) -> None:
         """Listen, and connect in the background.
 
-        Raises `OSError` where an address is taken, `ConfigError` where the spool can't be used.
+        Raises `OSError` where an address is taken, `ConfigError` where the spool or a connection can't be used.
         """
+        check_tenants(self.accounts)
         if self._spool is not None:
             await self._spool.open()
             self.link.on_reconnect.append(self._spool.wake)

@@ -16,7 +16,8 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from sluiceway.errors import Unavailable
+from sluiceway.desk import check_tenants
+from sluiceway.errors import ConfigError, Unavailable
 from sluiceway.inbound import Inbound
 from sluiceway.service import Service
 from sluiceway.testing.nats import NatsServer
@@ -337,6 +338,18 @@ async def test_a_machine_is_not_answered_by_a_machine_and_a_loop_ends_after_two(
     assert (sender, sent["Auto-Submitted"]) == ("<>", "auto-replied")
 
 
+async def test_a_long_mail_in_any_script_is_a_message_and_says_that_it_was_cut(post: Post) -> None:
+    await post.write("🙂漢" * 120_000)
+    (event,) = await post.received()
+    assert received(event).message.ext["email"]["cut"]
+
+
+async def test_who_wrote_with_the_null_sender_is_a_machine(post: Post) -> None:
+    await post.hand_on(letter("I am away").as_bytes(), "", HELP)
+    (event,) = await post.received()
+    assert received(event).message.ext["email"]["automatic"] == "auto_generated"
+
+
 async def test_an_out_of_office_is_marked_and_not_answered_by_a_bot(post: Post) -> None:
     await post.write("I am away", Auto_Submitted="auto-replied", subject="Out of office")
     (event,) = await post.received()
@@ -454,3 +467,14 @@ async def test_a_file_goes_out_as_an_attachment(post: Post) -> None:
     (attached,) = list(mail.iter_attachments())
     assert attached.get_filename() == "Rechnung für Sie.pdf"
     assert len(attached.get_content()) == file.size
+
+
+async def test_a_mailbox_is_one_tenants(tmp_path: Path, shared_nats: NatsServer) -> None:
+    text = EMAIL.replace("email.smtp", "email.imap").replace('listen = "127.0.0.1:{listen}"', 'host = "127.0.0.1"')
+    text = text.replace("max_bytes = 3000000", 'user = "help"\npassword = "env:IDENTITY_KEY"')
+    several, same = text.replace('tenant = "acme"', 'tenant = "globex"', 1), text
+    values = {"url": shared_nats.url, "hooks": free_port(), "probes": free_port(), "relay": 9, "listen": 9}
+    check_tenants(load(tmp_path, same, number=next(_numbers), **values)[1])
+    service = Service(*load(tmp_path, several, number=next(_numbers), **values))
+    with pytest.raises(ConfigError, match="its accounts belong to one tenant"):
+        await service.start()

@@ -466,6 +466,9 @@ async def test_an_answer_with_a_token_from_the_address_that_we_wrote_to_proves_i
     form = await desk.say(ANN)
     await desk.continuity.note("acme", form.contact, [typed], "webform")
     assert await desk.continuity.invite("acme", form.contact, typed)
+    machine = await desks[1].continuity.admit("acme", form.conversation, reach(7), assurance, automatic=True)
+    assert machine is not None
+    assert machine.guest, "an out-of-office proves nothing"
     place = await desks[1].continuity.admit("acme", form.conversation, reach(7), assurance)
     assert place is not None
     assert (place.contact, place.conversation, place.guest) == (*form[:2], assurance == "asserted")

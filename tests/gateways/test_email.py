@@ -33,10 +33,11 @@ from sluiceway.errors import MediaError
 from sluiceway.gateway import AnyFact, Letter
 from sluiceway.testing import check_gateway
 from sluiceway_contracts import EmailThread, FileRef, Media, StoredFile, Text
+from sluiceway_contracts.parts import complete, plain
 from sluiceway_gateways.email import imap, smtp
 from sluiceway_gateways.email._gateway import MailAccount
 from sluiceway_gateways.email._imap import Cursor, Fetched, Unfetched, Unmarked
-from sluiceway_gateways.email._incoming import Arrived, Kept, accept, account, facts, named
+from sluiceway_gateways.email._incoming import Arrived, Kept, accept, account, facts, is_proven, named
 from sluiceway_gateways.email._mail import Attachment, Authentication, Bounce, Mail, Mailbox
 from sluiceway_gateways.email.imap import EmailImap, Imap
 from sluiceway_gateways.email.smtp import EmailSmtp, Smtp
@@ -64,8 +65,12 @@ class Desk:
 
     facts: list[AnyFact]
     kept: list[tuple[str, str]]
+    asked: tuple[str, ...] = ()
+    raises: Exception | None = None
 
     async def accept(self, *facts: AnyFact) -> None:
+        if self.raises is not None and not isinstance(facts[0], Unreadable):
+            raise self.raises
         self.facts += facts
 
     async def keep(self, at: str, path: str, mime: str) -> StoredFile:
@@ -75,6 +80,7 @@ class Desk:
         return stored("b", mime)
 
     async def isolated(self, function: str, *arguments: str) -> bytes:
+        self.asked = (function, *arguments)
         if self.mail is None:
             raise Malformed("it could not be read: time")
         return msgspec.json.encode(self.mail)
@@ -130,6 +136,52 @@ class TestAMail:
             assert isinstance(said, Received)
             assert said.assurance == "asserted"
 
+    @pytest.mark.parametrize(
+        ("author", "header_from", "defects"),
+        [
+            (None, None, ()),
+            (ANN, "elsewhere.example", ()),
+            (ANN, "customer.example", ("from_ambiguous",)),
+        ],
+    )
+    def test_whose_author_is_not_whom_dmarc_was_about_is_not_proven(
+        self, author: Mailbox | None, header_from: str | None, defects: tuple[str, ...]
+    ) -> None:
+        verdict = Authentication(dmarc="pass", header_from=header_from)
+        mail = Mail(
+            author=author, authentication=verdict, defects=defects, reply_to=(Mailbox(address="bob@x.example"),)
+        )
+        (fact,) = facts(mail, HELP, HELP, "ann@customer.example", KEPT)
+        assert isinstance(fact, Received)
+        assert (fact.assurance, fact.asserted) == ("asserted", ())
+
+    @pytest.mark.parametrize("domain", ["bücher.example", "xn--bcher-kva.example"])
+    def test_of_a_domain_in_its_own_script_is_proven_in_either_spelling(self, domain: str) -> None:
+        author = Mailbox(address=f"ann@{domain}")
+        for header_from in ("bücher.example", "xn--bcher-kva.example"):
+            assert is_proven(Mail(author=author, authentication=Authentication(dmarc="pass", header_from=header_from)))
+
+    def test_of_what_is_no_domain_is_compared_as_it_is(self) -> None:
+        author = Mailbox(address="ann@_x.example")
+        assert is_proven(Mail(author=author, authentication=Authentication(dmarc="pass", header_from="_X.example")))
+
+    @pytest.mark.parametrize("character", ["a", "漢", "🙂", "\x01"])
+    def test_of_any_length_fits_into_an_event(self, character: str) -> None:
+        text = character * 400_000
+        ids = tuple(f"{'r' * 990}{number}@x" for number in range(90))
+        boxes = tuple(Mailbox(address=f"a{number}@{'d' * 60}.example", name=text) for number in range(90))
+        files = tuple(Attachment(file=str(number), name=text, description=text) for number in range(120))
+        mail = Mail(
+            author=ANN, text=text, quoted=text, signature=text, subject=text, references=ids, in_reply_to=ids,
+            to=boxes, cc=boxes, attachments=files, message_id="i" * 5000,
+        )  # fmt: skip
+        fact = only(mail)
+        assert isinstance(fact, Received)
+        assert fact.ext["cut"]
+        assert fact.external_ids == ()
+        size = len(msgspec.json.encode(fact)) + len(msgspec.json.encode(plain(complete(fact.parts))))
+        assert size < 1_000_000
+
     def test_without_a_from_is_its_envelopes_senders(self) -> None:
         (fact,) = facts(Mail(text="hi"), HELP, HELP, "bob@customer.example", KEPT)
         assert isinstance(fact, Received)
@@ -139,7 +191,7 @@ class TestAMail:
     def test_of_nobody_is_put_aside_with_its_bytes(self, author: Mailbox | None) -> None:
         fact = only(Mail(author=author))
         assert isinstance(fact, Unreadable)
-        assert json.loads(fact.raw) == {"raw": KEPT.raw.ref}
+        assert json.loads(fact.raw) == {"raw": stored("a").ref}
 
     def test_names_whom_it_is_to_and_leaves_out_what_is_no_address(self) -> None:
         mail = Mail(
@@ -184,7 +236,7 @@ class TestAReport:
     )
     def test_says_what_became_of_ours(self, action: str, status: str) -> None:
         bounce = Bounce(action=action, recipient="ann@customer.example", status="5.1.1", message_id="m@acme.example")
-        fact = only(Mail(author=ANN, bounces=(bounce,)))
+        fact = only(Mail(author=ANN, automatic="bounce", bounces=(bounce,)))
         assert isinstance(fact, Receipt)
         assert (fact.external_id, fact.status) == ("m@acme.example", status)
         assert (fact.error is not None) == (status == "bounced")
@@ -194,6 +246,12 @@ class TestAReport:
         fact = only(Mail(author=ANN, automatic="complaint", bounces=(bounce,)))
         assert isinstance(fact, Receipt)
         assert (fact.status, fact.error) == ("complained", None)
+
+    def test_that_a_person_attached_takes_nothing_from_what_they_wrote(self) -> None:
+        bounce = Bounce(action="failed", message_id="m@acme.example")
+        fact = only(Mail(author=ANN, text="Please cancel it.", bounces=(bounce,)))
+        assert isinstance(fact, Received)
+        assert not fact.automatic
 
     @pytest.mark.parametrize("bounce", [Bounce(action="failed"), Bounce(action="odd", message_id="m@acme.example")])
     def test_that_is_about_nothing_known_is_told_as_a_mail(self, bounce: Bounce) -> None:
@@ -212,6 +270,24 @@ class TestTakingIn:
         assert isinstance(fact, Received)
         assert [part.state for part in fact.parts if isinstance(part, Media)] == ["failed", "stored"]
         assert [mime for _, mime in desk.kept] == ["message/rfc822", "text/html", "application/octet-stream"]
+
+    async def test_a_mail_that_is_larger_than_files_may_be_is_told_all_the_same(self, tmp_path: Path) -> None:
+        mail = Mail(author=ANN, html="<b>hi</b>", text="hi")
+        for read in (mail, None):
+            desk = Desk(read)
+            desk.too_large = {"mail", "message.html"}
+            await taken(read, tmp_path, desk)
+            (fact,) = desk.facts
+            assert isinstance(fact, Received if read else Unreadable)
+            if isinstance(fact, Unreadable):
+                assert json.loads(fact.raw) == {"sha256": fact.key}
+            elif isinstance(fact, Received):
+                assert not {"raw", "html"} & set(fact.ext)
+
+    @pytest.mark.parametrize("sender", ["", "bob@customer.example", None])
+    async def test_the_reader_knows_of_the_null_sender(self, tmp_path: Path, sender: str | None) -> None:
+        desk = await taken(Mail(author=ANN), tmp_path, recipients={HELP: HELP}, sender=sender)
+        assert desk.asked[4:] == (() if sender is None else (sender,))
 
     @pytest.mark.parametrize("arrived", [{"recipients": {HELP: HELP, SALES: SALES}}, {"ours": (HELP, SALES)}])
     async def test_what_cannot_be_read_is_kept_and_told(self, tmp_path: Path, arrived: dict[str, Any]) -> None:
@@ -347,6 +423,23 @@ class TestAMailbox:
         assert msgspec.json.decode(desk.at, type=Cursor) == Cursor(7, 102)
         assert "mailbox.unmarked" in caplog.text
         assert not (tmp_path / "102").exists()
+
+    async def test_a_mail_that_breaks_what_stores_it_is_told_after_some_tries_and_holds_up_no_other(
+        self, tmp_path: Path
+    ) -> None:
+        gateway = EmailImap(MAILBOX, accounts=[MailAccount(connection="m", tenant="acme", address=f"mailto:{HELP}")])
+        desk = Desk(Mail(author=ANN, to=(Mailbox(address=HELP),)))
+        for error in (*(ZeroDivisionError() for _ in range(imap.TRIES - 1)), Unavailable("not now")):
+            (tmp_path / "101").write_bytes(b"x")
+            box, desk.raises = Box(tmp_path, [Fetched(Cursor(7, 101), 1, tmp_path / "101")], []), error
+            with pytest.raises(type(error)):
+                await gateway._round(desk, box)  # type: ignore[arg-type]
+        box, desk.raises = Box(tmp_path, [Fetched(Cursor(7, 101), 1, tmp_path / "101")], []), ZeroDivisionError()
+        await gateway._round(desk, box)  # type: ignore[arg-type]
+        (told,) = desk.facts
+        assert isinstance(told, Unreadable)
+        assert told.why == "ZeroDivisionError in the gateway"
+        assert msgspec.json.decode(desk.at, type=Cursor) == Cursor(7, 101)
 
 
 class TestTheSimulator:

@@ -28,7 +28,12 @@ def test_methods_and_the_domains_that_signed_are_read() -> None:
             ' dkim=pass header.d="customer.example"; dmarc=pass (p=reject dis=none) header.from=customer.example'
         )
     ) == Authentication(
-        by=MX, spf="pass", dkim="pass", dmarc="pass", dkim_domains=("mail.customer.example", "customer.example")
+        by=MX,
+        spf="pass",
+        dkim="pass",
+        dmarc="pass",
+        dkim_domains=("mail.customer.example", "customer.example"),
+        header_from="customer.example",
     )
 
 

@@ -9,13 +9,14 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import trustme
 
 from sluiceway import Unavailable
-from sluiceway_gateways.email import smtp
+from sluiceway_gateways.email import _listener, smtp
 from sluiceway_gateways.email._listener import serve
 from sluiceway_gateways.email.smtp import Smtp
 
@@ -100,6 +101,98 @@ async def test_what_is_not_stored_is_to_come_again_whatever_the_reason(error: Ex
         assert answer in refused.value.smtp_error
         await send(port, HELP)
     assert len(mouth.mails) == 1
+
+
+class Full:
+    """A file on a disk that is full, from so many bytes on; it may be told as late as when it is closed."""
+
+    name = "none"
+
+    def __init__(self, fails_at: str) -> None:
+        self._fails_at = fails_at
+
+    def write(self, content: bytes) -> None:
+        self._do("write")
+
+    def flush(self) -> None:
+        self._do("flush")
+
+    def __enter__(self) -> Full:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._do("close")
+
+    def _do(self, what: str) -> None:
+        if what == self._fails_at:
+            raise OSError(28, "No space left on device")
+
+
+SMUGGLED = b"Subject: hi\r\n\r\nRSET\r\nMAIL FROM:<eve@bank.example>\r\nRCPT TO:<help@acme.example>\r\nDATA\r\nx\r\n"
+
+
+@pytest.mark.parametrize("fails_at", ["open", "write", "flush", "close"])
+async def test_a_full_disk_sends_a_mail_back_and_makes_no_commands_of_it(
+    fails_at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mouth, opened = Mouth(), 0
+
+    def full(**_: Any) -> Full:
+        nonlocal opened
+        opened += 1
+        if fails_at == "open":
+            raise OSError(28, "No space left on device")
+        return Full(fails_at)
+
+    async def take(path: str, sender: str, recipients: tuple[str, ...]) -> None:
+        return
+
+    if fails_at == "close":
+        mouth.take = take  # type: ignore[method-assign]
+    async with listening(mouth) as port:
+        with monkeypatch.context() as patched:
+            patched.setattr(_listener, "tempfile", SimpleNamespace(NamedTemporaryFile=full))
+            if fails_at == "close":
+                await send(port, HELP, raw=SMUGGLED)
+            else:
+                with pytest.raises(smtplib.SMTPDataError) as refused:
+                    await send(port, HELP, raw=SMUGGLED)
+                assert refused.value.smtp_code == 451
+        assert opened == 1
+    assert mouth.mails == []
+
+
+async def test_whatever_breaks_is_no_reason_to_refuse_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> bool:
+        raise ZeroDivisionError("ann@customer.example")
+
+    mouth = Mouth()
+    async with listening(mouth) as port:
+        monkeypatch.setattr(_listener.Handler, "handle_RCPT", broken)
+        assert (await say(port, "MAIL FROM:<a@b.example>", f"RCPT TO:<{HELP}>"))[1].startswith("451")
+
+
+async def test_one_recipient_too_many_is_refused_for_now() -> None:
+    async with listening(Mouth()) as port:
+        said = await say(port, "MAIL FROM:<a@b.example>", *[f"RCPT TO:<{HELP}>"] * 1001)
+    assert {answer[:3] for answer in said[:-1]} == {"250"}
+    assert said[-1].startswith("452")
+
+
+async def test_an_envelope_in_another_charset_is_text_all_the_same() -> None:
+    mouth = Mouth()
+    async with listening(mouth) as port:
+
+        def talking() -> int:
+            with smtplib.SMTP("127.0.0.1", port) as client:
+                client.ehlo()
+                client.send(b"MAIL FROM:<m\xfcller@b.example> SMTPUTF8\r\n")
+                client.getreply()
+                client.rcpt(HELP)
+                return client.data(b"Subject: hi\r\n\r\nhi")[0]
+
+        assert await asyncio.to_thread(talking) == 250
+    assert mouth.mails[0][1] == "m\ufffdller@b.example"
 
 
 async def test_lmtp_answers_for_each_recipient() -> None:

@@ -429,3 +429,15 @@ class TestAutomatic:
     def test_the_envelope_counts_more_than_the_return_path_field(self) -> None:
         assert mail_of("Return-Path: <a@b.example>\n\nHi\n", return_path="").automatic == "auto_generated"
         assert mail_of("Return-Path: <>\n\nHi\n", return_path="a@b.example").automatic is None
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"From: ann@customer.example, eve@elsewhere.example",
+        b"From: ann@customer.example\r\nFrom: eve@elsewhere.example",
+    ],
+)
+def test_who_wrote_is_ambiguous_where_two_are_named(tmp_path: Path, field: bytes) -> None:
+    (tmp_path / "mail").write_bytes(field + b"\r\nSubject: x\r\n\r\nhi\r\n")
+    assert "from_ambiguous" in read(str(tmp_path / "mail"), str(tmp_path)).defects

@@ -56,7 +56,8 @@ class Received(Fact, frozen=True, kw_only=True, tag="received"):
     `reply_to` needs the provider's id alone. `subject`, `to`, `cc` and `thread` are what letters have; `answers` are
     msg-ids (RFC 5322) that it refers to, the nearest first: they lead to a conversation only those who took part in it.
     With `echo` it was not the customer who wrote but one of us, in the channel's own app, and `sender` is the customer
-    who got it: what we sent ourselves, by the first of `external_ids`, is left out.
+    who got it: what we sent ourselves, by the first of `external_ids`, is left out. `automatic` says that a machine
+    wrote, such as an out-of-office: it proves nothing of whom we wrote to.
     """
 
     sender: str
@@ -78,6 +79,7 @@ class Received(Fact, frozen=True, kw_only=True, tag="received"):
     thread: EmailThread | None = None
     answers: tuple[str, ...] = ()
     echo: bool = False
+    automatic: bool = False
     ext: Mapping[str, Any] = {}
 
 

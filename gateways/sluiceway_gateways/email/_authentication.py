@@ -31,6 +31,7 @@ def authentication(headers: Headers, authserv_id: str) -> Authentication:
 def _read(by: str, results: list[str]) -> Authentication:
     found: dict[str, str] = {}
     domains: list[str] = []
+    header_from = None
     for result in results:
         match = _RESULT.match(result)
         if match is None:
@@ -38,6 +39,8 @@ def _read(by: str, results: list[str]) -> Authentication:
         method, value = match[1].lower(), match[2].lower()
         if method == "dkim" and value == "pass":
             domains += _domains(result[match.end() :])
+        if method == "dmarc" and method not in found:
+            header_from = _properties(result[match.end() :]).get("header.from")
         if method not in found or (method == "dkim" and value == "pass"):
             found[method] = value
     return Authentication(
@@ -46,14 +49,19 @@ def _read(by: str, results: list[str]) -> Authentication:
         dkim=found.get("dkim"),
         dmarc=found.get("dmarc"),
         dkim_domains=tuple(dict.fromkeys(domains)),
+        header_from=header_from,
     )
 
 
 def _domains(properties: str) -> list[str]:
     """Of a signature: header.d, else what follows the @ in header.i."""
-    named = {f"{kind}.{name}".lower(): value.strip('"').lower() for kind, name, value in _PROPERTY.findall(properties)}
+    named = _properties(properties)
     domain = named.get("header.d") or named.get("header.i", "").rpartition("@")[2]
     return [domain] if domain else []
+
+
+def _properties(result: str) -> dict[str, str]:
+    return {f"{kind}.{name}".lower(): value.strip('"').lower() for kind, name, value in _PROPERTY.findall(result)}
 
 
 def _pieces(value: str) -> list[str]:

@@ -29,9 +29,9 @@ _LISTS = {"list-id", "list-post", "list-help", "list-unsubscribe", "list-subscri
 _DAEMONS = re.compile(r"(?:mailer-daemon|mail-daemon|postmaster|mail\.delivery)(?:@|$)", re.IGNORECASE)
 
 
-def is_daemon(headers: Headers, author: str) -> bool:
-    """Whether a mail server wrote the mail, by its sender's address or by what only servers write."""
-    return _DAEMONS.match(author) is not None or "x-failed-recipients" in headers
+def is_daemon(author: str) -> bool:
+    """Whether a mail server wrote the mail, as far as its sender's address tells."""
+    return _DAEMONS.match(author) is not None
 
 
 def automatic(
@@ -45,7 +45,7 @@ def automatic(
     null = return_path == ""
     if report == "feedback-report":
         return "complaint"
-    if report == "delivery-status" or (bounced and (null or is_daemon(headers, author))):
+    if report == "delivery-status" or (bounced and (null or is_daemon(author))):
         return "bounce"
     return _reply(headers, away=_AWAY.match(subject) is not None, null=null)
 

@@ -5,11 +5,14 @@ What can't be read is kept whole and parked; nothing is refused for what is in i
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import idna
 import msgspec
 from msgspec import Struct
 
@@ -24,8 +27,10 @@ from ._mail import Attachment, Bounce, Mail, Mailbox
 READ = "sluiceway_gateways.email._reading:read"
 RAW = "message/rfc822"
 HTML = "message.html"
-# An event must fit into a message of NATS, 1 MiB by default: the raw mail has the rest
-MAX_TEXT, MAX_QUOTED, MAX_NAMED, MAX_FILES = 200_000, 50_000, 50, 100
+# An event must fit into a message of NATS, 1 MiB by default, and has the text twice: the raw mail has the rest.
+# So many bytes in JSON, and so many of each list.
+MAX_TEXT, MAX_QUOTED, MAX_SIGNATURE, MAX_SUBJECT, MAX_NAME = 200_000, 50_000, 20_000, 8_000, 400
+MAX_ID, MAX_NAMED, MAX_FILES = 1000, 50, 100
 # RFC 3464, 2.3.3; what is delayed waits again, and a status never falls
 STATUS = {"failed": "bounced", "delayed": "queued", "delivered": "delivered", "relayed": "sent", "expanded": "sent"}
 
@@ -33,28 +38,34 @@ STATUS = {"failed": "bounced", "delayed": "queued", "delivered": "delivered", "r
 class Arrived(Struct, frozen=True, kw_only=True):
     """A raw mail at `path`, and what its envelope says: who sent it, and by account those it is for.
 
-    Where there is no envelope any more, `ours` are the accounts that it may be for: its header says which.
+    `sender` is empty for the null one. Where there is no envelope any more, it is None, and `ours` are the accounts
+    that the mail may be for: its header says which.
     """
 
     path: str
     recipients: Mapping[str, str] = {}
-    sender: str = ""
+    sender: str | None = None
     ours: tuple[str, ...] = ()
 
 
 async def accept(desk: Desk, arrived: Arrived, authserv_id: str = "") -> None:
     """Return when it is stored for each of its accounts. Raises `Unavailable`."""
     with tempfile.TemporaryDirectory(prefix="sluiceway-mail-") as folder:
+        envelope = () if arrived.sender is None else (arrived.sender,)
         try:
-            mail = msgspec.json.decode(await desk.isolated(READ, arrived.path, folder, authserv_id), type=Mail)
+            read = await desk.isolated(READ, arrived.path, folder, authserv_id, *envelope)
+            mail = msgspec.json.decode(read, type=Mail)
         except (Malformed, msgspec.MsgspecError) as error:
             for at in arrived.recipients or arrived.ours[:1]:
-                raw = await desk.keep(at, arrived.path, RAW)
-                await desk.accept(_unreadable(at, raw, str(error)))
+                raw = await _keep(desk, at, Path(arrived.path), RAW)
+                await desk.accept(_unreadable(at, raw, await _digest(arrived.path), str(error)))
             return
+        digest = await _digest(arrived.path)
         for at, recipient in (arrived.recipients or named(mail, arrived.ours)).items():
             kept = await _kept(desk, at, arrived.path, Path(folder), mail)
-            await desk.accept(*facts(mail, at, recipient, arrived.sender, kept))
+            await desk.accept(
+                *facts(mail, at, recipient, arrived.sender or "", msgspec.structs.replace(kept, digest=digest))
+            )
 
 
 def account(recipient: str, ours: Iterable[str]) -> str:
@@ -72,25 +83,40 @@ def named(mail: Mail, ours: tuple[str, ...]) -> Mapping[str, str]:
 
 
 class Kept(Struct, frozen=True):
-    """What is stored of a mail: it itself, and by name its files; None for one that can't be kept."""
+    """What is stored of a mail: it itself, its HTML and by name its files; None for what can't be kept.
 
-    raw: StoredFile
+    `digest` is the mail's SHA-256 in hexadecimal.
+    """
+
+    raw: StoredFile | None
     html: StoredFile | None
     files: Mapping[str, StoredFile | None]
+    digest: str = ""
 
 
 async def _kept(desk: Desk, at: str, path: str, folder: Path, mail: Mail) -> Kept:
-    raw, html = await desk.keep(at, path, RAW), None
+    raw, html = await _keep(desk, at, Path(path), RAW), None
     if mail.html:
         (folder / HTML).write_text(mail.html, encoding="utf-8", errors="replace")
-        html = await desk.keep(at, str(folder / HTML), "text/html")
-    files: dict[str, StoredFile | None] = {}
-    for attachment in mail.attachments[:MAX_FILES]:
-        try:
-            files[attachment.file] = await desk.keep(at, str(folder / attachment.file), attachment.mime)
-        except MediaError:
-            files[attachment.file] = None
+        html = await _keep(desk, at, folder / HTML, "text/html")
+    files = {one.file: await _keep(desk, at, folder / one.file, one.mime) for one in mail.attachments[:MAX_FILES]}
     return Kept(raw, html, files)
+
+
+async def _keep(desk: Desk, at: str, path: Path, mime: str) -> StoredFile | None:
+    """None for a file that will never be kept, as one that is larger than files may be: no mail is held up by it."""
+    try:
+        return await desk.keep(at, str(path), mime)
+    except MediaError:
+        return None
+
+
+async def _digest(path: str) -> str:
+    def digest() -> str:
+        with open(path, "rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+
+    return await asyncio.to_thread(digest)
 
 
 def facts(mail: Mail, at: str, recipient: str, envelope_sender: str, kept: Kept) -> Iterator[AnyFact]:
@@ -102,37 +128,53 @@ def facts(mail: Mail, at: str, recipient: str, envelope_sender: str, kept: Kept)
     try:
         sender = _mailto(mail.author) if mail.author is not None else addresses.mailto(envelope_sender)
     except InvalidAddress:
-        yield _unreadable(at, kept.raw, "it has no usable sender")
+        yield _unreadable(at, kept.raw, kept.digest, "it has no usable sender")
         return
-    proven = mail.authentication.dmarc == "pass"
+    proven = is_proven(mail)
     yield Received(
         at=at,
         key=_key(mail, kept),
         occurred_at=mail.date,
         sender=sender,
-        name=mail.author.name if mail.author is not None else None,
+        name=_cut(mail.author.name, MAX_NAME) if mail.author is not None and mail.author.name else None,
         assurance="channel" if proven else "asserted",
-        asserted=tuple(address for address in _addresses(mail.reply_to) if address != sender),
+        asserted=tuple(address for address in _addresses(mail.reply_to) if address != sender) if proven else (),
         reply_tokens=tuple(ReplyToken("address", text) for text in _token_texts(mail, recipient)),
         parts=tuple(_parts(mail, kept)),
-        subject=mail.subject or None,
+        subject=_cut(mail.subject, MAX_SUBJECT) or None,
         to=_correspondents(mail.to),
         cc=_correspondents(mail.cc),
         thread=EmailThread(
-            message_id=mail.message_id,
-            in_reply_to=mail.in_reply_to[:MAX_NAMED],
-            references=mail.references[-MAX_NAMED:],
+            message_id=next(_ids((mail.message_id or "",)), None),
+            in_reply_to=tuple(_ids(mail.in_reply_to[:MAX_NAMED])),
+            references=tuple(_ids(mail.references[-MAX_NAMED:])),
         ),
-        answers=(*mail.in_reply_to, *reversed(mail.references)),
-        external_ids=(mail.message_id,) if mail.message_id else (),
+        answers=tuple(_ids((*mail.in_reply_to, *reversed(mail.references))))[:MAX_NAMED],
+        external_ids=tuple(_ids((mail.message_id or "",))),
+        automatic=mail.automatic is not None,
         lang=mail.lang,
         ext=dict(_ext(mail, envelope_sender, kept)),
     )
 
 
+def is_proven(mail: Mail) -> bool:
+    """Whether what passed DMARC is the one author that people see."""
+    author, verdict = mail.author, mail.authentication
+    if author is None or verdict.dmarc != "pass" or "from_ambiguous" in mail.defects:
+        return False
+    return verdict.header_from is None or _ascii(verdict.header_from) == _ascii(author.address.rpartition("@")[2])
+
+
+def _ascii(domain: str) -> str:
+    try:
+        return idna.encode(domain, uts46=True).decode().lower()
+    except idna.IDNAError:
+        return domain.lower()
+
+
 def _receipts(mail: Mail, at: str) -> Iterator[Receipt]:
-    """What a report says of letters of ours (RFC 3464, 5965)."""
-    for bounce in mail.bounces:
+    """What a mail system's report says of letters of ours (RFC 3464, 5965). People may attach one to a mail."""
+    for bounce in mail.bounces if mail.automatic in ("bounce", "complaint") else ():
         status = "complained" if mail.automatic == "complaint" else STATUS.get(bounce.action)
         if bounce.message_id is None or status is None:
             continue
@@ -157,7 +199,7 @@ def _error(bounce: Bounce) -> Error:
 
 def _parts(mail: Mail, kept: Kept) -> Iterator[AnyPart]:
     if mail.text or not mail.attachments:
-        yield Text(id="1", text=mail.text[:MAX_TEXT], lang=mail.lang)
+        yield Text(id="1", text=_cut(mail.text, MAX_TEXT), lang=mail.lang)
     for number, attachment in enumerate(mail.attachments[:MAX_FILES], 2):
         yield _media(str(number), attachment, kept.files.get(attachment.file))
 
@@ -170,10 +212,10 @@ def _media(id: str, attachment: Attachment, file: StoredFile | None) -> Media:
         mime=file.mime if file is not None else attachment.mime,
         ref=file.ref if file is not None else None,
         state="stored" if file is not None else "failed",
-        name=attachment.name,
+        name=_cut(attachment.name, MAX_NAME) if attachment.name else None,
         size=file.size if file is not None else attachment.size,
-        alt=attachment.description,
-        content_id=attachment.content_id,
+        alt=_cut(attachment.description, MAX_NAME) if attachment.description else None,
+        content_id=_cut(attachment.content_id, MAX_NAME) if attachment.content_id else None,
         inline=attachment.inline,
     )
 
@@ -190,13 +232,13 @@ def _ext(mail: Mail, envelope_sender: str, kept: Kept) -> Iterator[tuple[str, An
         "spf": proof.spf,
         "dkim": proof.dkim,
         "dmarc": proof.dmarc,
-        "quoted": mail.quoted[:MAX_QUOTED] if mail.quoted else None,
-        "signature": mail.signature[:MAX_QUOTED] if mail.signature else None,
-        "cut": len(mail.text) > MAX_TEXT or len(mail.attachments) > MAX_FILES,
+        "quoted": _cut(mail.quoted or "", MAX_QUOTED),
+        "signature": _cut(mail.signature or "", MAX_SIGNATURE),
+        "cut": _cut(mail.text, MAX_TEXT) != mail.text or len(mail.attachments) > MAX_FILES,
         "flags": list(mail.flags),
         "defects": list(mail.defects)[:MAX_NAMED],
         "html": kept.html.ref if kept.html is not None else None,
-        "raw": kept.raw.ref,
+        "raw": kept.raw.ref if kept.raw is not None else None,
     }
     return ((name, value) for name, value in known.items() if value)
 
@@ -216,9 +258,21 @@ def _token_texts(mail: Mail, recipient: str) -> Iterator[str]:
     yield from dict.fromkeys(text for text in named if text.rpartition("@")[2].lower() == ours)
 
 
+def _cut(text: str, most: int) -> str:
+    """As much of a text as has no more than so many bytes in JSON, in which a character may have six."""
+    while len(text) * 6 > most and (size := len(msgspec.json.encode(text))) > most:
+        text = text[: len(text) * most // size]
+    return text
+
+
+def _ids(message_ids: Iterable[str]) -> Iterator[str]:
+    """Those that are no longer than any that a mail program makes."""
+    return (one for one in message_ids if 0 < len(one) <= MAX_ID)
+
+
 def _correspondents(mailboxes: tuple[Mailbox, ...]) -> tuple[Correspondent, ...]:
     found = ((address, box.name) for box in mailboxes[:MAX_NAMED] for address in _addresses((box,)))
-    return tuple(Correspondent(address, name) for address, name in found)
+    return tuple(Correspondent(address, _cut(name, MAX_NAME) if name else None) for address, name in found)
 
 
 def _addresses(mailboxes: tuple[Mailbox, ...]) -> Iterator[str]:
@@ -233,6 +287,7 @@ def _mailto(box: Mailbox) -> str:
     return addresses.mailto(box.address)
 
 
-def _unreadable(at: str, raw: StoredFile, why: str) -> Unreadable:
+def _unreadable(at: str, raw: StoredFile | None, digest: str, why: str) -> Unreadable:
     """Where the mail is, for whoever looks at it: a dead letter has no room for it."""
-    return Unreadable(at=at, key=raw.ref, raw=msgspec.json.encode({"raw": raw.ref}), why=why)
+    where = {"raw": raw.ref} if raw is not None else {"sha256": digest}
+    return Unreadable(at=at, key=digest, raw=msgspec.json.encode(where), why=why)

@@ -9,7 +9,9 @@ import asyncio
 import logging
 import ssl
 import tempfile
+import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import IO, Any
 
 from aiosmtpd.lmtp import LMTP
@@ -20,6 +22,7 @@ from sluiceway import Unavailable
 log = logging.getLogger(__name__)
 END = b".\r\n"
 IDLE_S, DRAIN_S = 600, 5
+MAX_RECIPIENTS = 1000
 
 Take = Callable[[str, str, tuple[str, ...]], Awaitable[None]]
 """Takes a raw mail at a path, with its envelope's sender and recipients. Raises `Unavailable`."""
@@ -29,6 +32,7 @@ Knows = Callable[[str], bool]
 # RFC 5321, 4.2.3 and RFC 3463
 STORED, BUSY, BROKEN = "250 2.0.0 stored", "451 4.3.0 it can't be stored now; try again", "451 4.3.0 try again"
 FULL = b"421 4.3.2 too many connections; come again\r\n"
+TOO_MANY = "452 4.5.3 too many recipients"
 UNKNOWN, TOO_LARGE = "550 5.1.1 there is no such mailbox here", "552 5.3.4 the mail is too large"
 
 
@@ -43,9 +47,16 @@ class Handler:
     ) -> str:
         if not self._knows(address):
             return UNKNOWN
+        if len(envelope.rcpt_tos) >= MAX_RECIPIENTS:
+            return TOO_MANY
         envelope.rcpt_tos.append(address)
         envelope.rcpt_options.extend(options)
         return "250 2.1.5 ok"
+
+    async def handle_exception(self, error: Exception) -> str:
+        """Whatever goes wrong in here is no reason to send a mail back for good."""
+        _tell(error)
+        return BROKEN
 
 
 class Room:
@@ -102,36 +113,50 @@ class _Streaming(SMTP):
         if arg:
             await self.push("501 5.5.4 DATA takes no parameter")
             return
+        try:
+            file = tempfile.NamedTemporaryFile(prefix="sluiceway-smtp-")  # noqa: SIM115  # closed below
+        except OSError as error:
+            _tell(error)
+            await self.push(BUSY)
+            return
         await self.push("354 go ahead, and end with a dot")
-        recipients = tuple(dict.fromkeys(self.envelope.rcpt_tos))
-        with tempfile.NamedTemporaryFile(prefix="sluiceway-smtp-") as file:
-            fits = await self._receive(file)
-            file.flush()
-            if fits:
-                self.storing = asyncio.create_task(self._store(file.name, self.envelope.mail_from or "", recipients))
-                answer = await self.storing
-            else:
-                answer = TOO_LARGE
+        answer = BUSY
+        with suppress(OSError), file:  # a full disk may be told when it is closed
+            answer = await self._taken(file, self.envelope)
         count = len(self.envelope.rcpt_tos) if isinstance(self, LMTP) else 1  # RFC 2033: an answer for each
         self.envelope = self._create_envelope()
         for _ in range(count):
             await self.push(answer)
 
-    async def _receive(self, file: IO[bytes]) -> bool:
-        """Whether all of it fitted. A dot that begins a line is the line's only where another stands before it."""
-        size, at_start, most = 0, True, self.data_size_limit or 0
+    async def _taken(self, file: IO[bytes], envelope: Envelope) -> str:
+        """The answer to a mail, once it has been read to its end."""
+        refusal = await self._receive(file)
+        if refusal is not None:
+            return refusal
+        recipients = tuple(dict.fromkeys(map(_text, envelope.rcpt_tos)))
+        sender = _text(envelope.mail_from or "").strip("<>")
+        self.storing = asyncio.create_task(self._store(file.name, sender, recipients))
+        return await self.storing
+
+    async def _receive(self, file: IO[bytes]) -> str | None:
+        """Why it can't be taken; it is read to its end all the same, or the rest of it would be taken for commands.
+
+        A dot that begins a line is the line's only where another stands before it.
+        """
+        size, at_start, most, broken = 0, True, self.data_size_limit or 0, False
         while True:
             try:
                 piece = await self._reader.readuntil(b"\r\n")
             except asyncio.LimitOverrunError as error:
                 piece = await self._reader.read(max(1, error.consumed))
             if at_start and piece == END:
-                return size <= most
+                broken = broken or not _write(file, b"")
+                return TOO_LARGE if size > most else BUSY if broken else None
             content = piece[1:] if at_start and piece.startswith(b".") else piece
             at_start = piece.endswith(b"\r\n")
             size += len(content)
-            if size <= most:
-                file.write(content)
+            if size <= most and not broken:
+                broken = not _write(file, content)
 
     async def _store(self, path: str, sender: str, recipients: tuple[str, ...]) -> str:
         try:
@@ -139,9 +164,32 @@ class _Streaming(SMTP):
         except Unavailable:
             return BUSY
         except Exception as error:  # its sender tries again, and others are served
-            log.error("mail.broken: %s", type(error).__name__, exc_info=error)
+            _tell(error)
             return BROKEN
         return STORED
+
+
+def _write(file: IO[bytes], content: bytes) -> bool:
+    """Whether it was written; nothing more to write means that all of it must be there."""
+    try:
+        if content:
+            file.write(content)
+        else:
+            file.flush()
+    except OSError as error:
+        _tell(error)
+        return False
+    return True
+
+
+def _text(address: str) -> str:
+    """aiosmtpd hands on bytes that are no UTF-8 as surrogates, which nothing can store."""
+    return address.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _tell(error: Exception) -> None:
+    """Where it happened; what an exception says may quote a mail."""
+    log.error("mail.broken: %s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
 
 
 class _StreamingLmtp(_Streaming, LMTP):

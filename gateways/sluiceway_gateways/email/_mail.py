@@ -50,7 +50,7 @@ class Bounce(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Authentication(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the trusted server `by` found (RFC 8601): results as pass, fail, none …; None where it says nothing.
 
-    `dkim_domains` are those whose signature passed.
+    `dkim_domains` are those whose signature passed, `header_from` is the domain that DMARC was about.
     """
 
     spf: str | None = None
@@ -58,6 +58,7 @@ class Authentication(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     dmarc: str | None = None
     by: str | None = None
     dkim_domains: tuple[str, ...] = ()
+    header_from: str | None = None
 
 
 class Mail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -67,8 +68,9 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     it, `quoted` and `signature` are what was split off. `html` is sanitised and whole: history and signature are in it.
     `automatic` is bounce, complaint, out_of_office, auto_replied, auto_generated or list. `flags` are bidi and
     zero_width: characters that can make a text look like another. `defects` say what was wrong: header_malformed,
-    header_unseparated, boundary_wrong, charset_wrong, charset_unknown; or left to the raw mail, for there was too much
-    of it: header_cut, subject_cut, addresses_cut, text_cut, html_cut, nested_too_deep, too_many_parts.
+    header_unseparated, from_ambiguous, boundary_wrong, charset_wrong, charset_unknown; or left to the raw mail, for
+    there was too much of it: header_cut, subject_cut, addresses_cut, text_cut, html_cut, nested_too_deep,
+    too_many_parts.
     """
 
     message_id: str | None = None

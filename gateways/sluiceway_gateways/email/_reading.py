@@ -48,7 +48,7 @@ _ZERO_WIDTH = re.compile("[\u00ad\u034f\u115f\u1160\u180e\u200b-\u200d\u2060-\u2
 _SUMMARY = re.compile(rb"^SUMMARY[^:\r\n]{0,200}:([^\r\n]{1,500})", re.IGNORECASE | re.MULTILINE)
 
 
-def read(path: str, folder: str, authserv_id: str = "", *, return_path: str | None = None) -> Mail:
+def read(path: str, folder: str, authserv_id: str = "", return_path: str | None = None) -> Mail:
     """The mail in the file at `path`; its attachments are written into `folder`, named 1, 2 ….
 
     Results of `authserv_id` alone are trusted. `return_path` is the envelope's sender, empty for the null one; where it
@@ -76,7 +76,10 @@ def _read(data: Raw, folder: str, authserv_id: str, return_path: str | None) -> 
     words = _words(segments, subject, form.root)
     parts = _leaves(form.root)
     page = joined_html(segments)
-    author = next(iter(_mailboxes(headers, "from")), None)
+    authors = _mailboxes(headers, "from")
+    author = next(iter(authors), None)
+    if len(authors) > 1 or len(list(headers.raw("from"))) > 1:
+        form.defects.append("from_ambiguous")
     bounces = _bounces(data, parts, headers, words.text)
     mail = Mail(
         message_id=next(iter(_ids(headers, "message-id")), None),
@@ -156,7 +159,7 @@ def _bounces(data: Raw, parts: list[Part], headers: Headers, text: str) -> tuple
         if part.mime in {"message/delivery-status", "message/global-delivery-status"}
         for bounce in reported(_head(data, part), message_id)
     ]
-    if not found and is_daemon(headers, next((m.address for m in _mailboxes(headers, "from")), "")):
+    if not found and is_daemon(next((m.address for m in _mailboxes(headers, "from")), "")):
         found = list(told(headers, text, message_id))
     return tuple(found[:MAX_BOUNCES])
 

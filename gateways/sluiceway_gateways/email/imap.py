@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 PAUSES_S = (1, 5, 30, 120)
 REFUSED_S = 300
+TRIES = 5
 
 
 class Imap(MailSettings, frozen=True, kw_only=True):
@@ -73,6 +74,8 @@ class EmailImap(MailGateway[Imap], Listener):
     settings_type = Imap
     exclusive = True
 
+    _failed: tuple[Cursor | None, int] = (None, 0)
+
     async def listen(self, desk: Desk) -> None:
         """Until cancelled: what is new, in order, then what comes."""
         failures, wait_s = 0, 0
@@ -106,9 +109,7 @@ class EmailImap(MailGateway[Imap], Listener):
         known = await desk.cursor()
         async for mail in mailbox.new_mails(msgspec.json.decode(known, type=Cursor) if known else None):
             if isinstance(mail, Fetched):
-                arrived = Arrived(path=str(mail.path), ours=tuple(self.accounts))
-                await accept(desk, arrived, self.settings.authserv_id)
-                mail.path.unlink(missing_ok=True)
+                await self._take(desk, mail)
             else:
                 await self._tell(desk, mail)
             await desk.move(msgspec.json.encode(mail.cursor))
@@ -117,6 +118,20 @@ class EmailImap(MailGateway[Imap], Listener):
                     await mailbox.done(mail.uid)
             except Unmarked as error:
                 log.warning("mailbox.unmarked: %s", error)
+
+    async def _take(self, desk: Desk, mail: Fetched) -> None:
+        """Store a mail; one that fails again and again, as nothing else does, is told: others wait behind it."""
+        try:
+            arrived = Arrived(path=str(mail.path), ours=tuple(self.accounts))
+            await accept(desk, arrived, self.settings.authserv_id)
+        except Unavailable:
+            raise
+        except Exception as error:
+            self._failed = mail.cursor, self._failed[1] + 1 if self._failed[0] == mail.cursor else 1
+            if self._failed[1] < TRIES:
+                raise
+            await self._tell(desk, Unfetched(mail.cursor, mail.size, f"{type(error).__name__} in the gateway"))
+        mail.path.unlink(missing_ok=True)
 
     async def _tell(self, desk: Desk, mail: Unfetched) -> None:
         """It stays in the mailbox, and somebody should look at it."""
