@@ -22,7 +22,7 @@ from sluiceway_contracts import addresses, subjects
 
 from . import plugins
 from .errors import ConfigError
-from .gateway import Account, Gateway, Secret, Settings
+from .gateway import Account, Gateway, Secret, Settings, Webhook
 from .places import file_fault, listen_fault, network_fault, url_fault
 from .sections import Conversations, Core, Http, Identity, Limits, Log, Nats, Probes, Section, Spool
 
@@ -54,6 +54,12 @@ class Connection(Struct, frozen=True, kw_only=True):
     hook: str
     type: type[Gateway[Any, Any]]
     settings: Settings
+
+    def inlet(self, base_url: str) -> str:
+        """Where what customers write comes in: our hook, where the gateway listens itself, or where it reads."""
+        if issubclass(self.type, Webhook):
+            return f"{base_url}/hooks/{self.hook}"
+        return str(getattr(self.settings, "listen", None) or getattr(self.settings, "host", None) or self.gateway)
 
 
 class Config:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+import msgspec
 import pytest
 
 from sluiceway import Consent, Flow, Intake, Received, Rejected, Request, Response, Unavailable, Unreadable
 from sluiceway.gateway import AnyFact
+from sluiceway.record import Record
 from sluiceway_contracts import ConsentChanged, ErrorDeadLetter, MessageReceived, Text
+from sluiceway_contracts.values import now
 from sluiceway_gateways.sms.twilio import TwilioSms
 
 from ..ports import free_port
@@ -143,3 +146,19 @@ async def test_a_fact_that_cannot_be_stored_sends_the_whole_delivery_back(
         assert await deliver(rig, monkeypatch, a_text()) == 503
     assert await deliver(rig, monkeypatch, a_text()) == 202
     assert len(await rig.events("message.received")) == 1
+
+
+@pytest.mark.parametrize(
+    "unstorable",
+    [{"words": "x" * 2_000_000}, {"ext": {"note": "\udcfc"}}],
+    ids=["too large for NATS", "no text that JSON holds"],
+)
+async def test_a_listeners_fact_that_nothing_can_store_is_parked_by_its_name_and_the_next_is_stored(
+    rig: Rig, unstorable: dict[str, Any]
+) -> None:
+    stored = {"ext": {"raw": "media:acme/1"} | unstorable.pop("ext", {})} | unstorable
+    record = Record(connection="twilio-uk", arrived_at=now(), facts=(a_text(key="bad", **stored), a_text(key="next")))
+    await rig.service.inbound.accept(record)
+    assert len(await rig.events("message.received")) == 1
+    ((_, letter),) = await rig.stream("DEAD")
+    assert msgspec.json.decode(letter) == {"at": US, "key": "bad", "raw": "media:acme/1"}

@@ -76,7 +76,7 @@ def _configuration(config: Config) -> Iterator[Finding]:
     for name in config.connection_names:
         try:
             connections[name] = found = config.connection(name)
-            yield Finding(f"connection {name}", "ok", f"{found.gateway} at {core.http.base_url}/hooks/{found.hook}")
+            yield Finding(f"connection {name}", "ok", f"{found.gateway} at {found.inlet(core.http.base_url)}")
         except ConfigError as error:
             yield Finding(f"connection {name}", "failed", str(error))
     for name in config.account_names:

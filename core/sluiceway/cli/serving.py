@@ -44,8 +44,8 @@ async def serve(config: Config, core: Core, channels: Collection[str] | None, *,
 def _banner(service: Service, core: Core, *, dispatches: bool) -> str:
     lines = [f"{'NATS':9} {core.nats.url}", f"{'probes':9} http://{service.probes.listen}/readyz /healthz /metrics"]
     for served in service.accounts:
-        hook = service.accounts.connections[served.connection].hook
-        lines.append(f"{served.channel:9} {served.name} of {served.tenant}: {core.http.base_url}/hooks/{hook}")
+        inlet = service.accounts.connections[served.connection].inlet(core.http.base_url)
+        lines.append(f"{served.channel:9} {served.name} of {served.tenant}: {inlet}")
     if dispatches:
         lines.append(f"{DISPATCHER} commands that name no account")
     return "\n".join(lines)
