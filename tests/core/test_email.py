@@ -78,12 +78,16 @@ class Relay:
     def __init__(self) -> None:
         self.got: list[tuple[str, list[str], bytes]] = []
         self.answers: list[str] = []
+        self.hangs_up = False
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         answer = self.answers.pop(0) if self.answers else "250 2.0.0 taken"
         if answer.startswith("2"):
             assert isinstance(envelope.content, bytes)
             self.got.append((envelope.mail_from or "", envelope.rcpt_tos, envelope.content))
+        if self.hangs_up and server.transport is not None:
+            self.hangs_up = False
+            server.transport.close()
         return answer
 
     def mails(self) -> list[EmailMessage]:
@@ -371,6 +375,19 @@ async def test_what_is_greylisted_is_tried_again_under_the_same_message_id(
     await post.rig.until_event("message.sent")
     (mail,) = post.relay.mails()
     assert mail["Message-ID"] == f"<{send.message_id}@acme.example>"
+
+
+async def test_a_mail_whose_answer_was_lost_is_tried_again_under_the_same_message_id_and_told_once(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluiceway.sending.RETRIES_S", (0.05, 0.05, 0.05))
+    await post.write()
+    (event,) = await post.received()
+    post.relay.hangs_up = True
+    send = await post.answer(event)
+    (sent,) = await post.rig.until_event("message.sent")
+    assert [mail["Message-ID"] for mail in post.relay.mails()] == [f"<{send.message_id}@acme.example>"] * 2
+    assert isinstance(sent.data, MessageSent)
 
 
 async def test_what_is_refused_is_rejected_with_its_code(post: Post) -> None:

@@ -32,7 +32,7 @@ from sluiceway import (
 from sluiceway.errors import MediaError
 from sluiceway.gateway import AnyFact, Letter
 from sluiceway.testing import check_gateway
-from sluiceway_contracts import EmailThread, FileRef, Media, StoredFile, Text
+from sluiceway_contracts import EmailThread, Media, StoredFile, Text
 from sluiceway_contracts.parts import complete, plain
 from sluiceway_gateways.email import imap, smtp
 from sluiceway_gateways.email._gateway import MailAccount
@@ -465,7 +465,3 @@ class TestTheSimulator:
             simulator.deliver(ours, ANN.address, "hi")
         request = Request(method="POST", url="http://127.0.0.1/", headers={}, body=b"")
         assert simulator.answer(request).response.status == 404
-
-
-def test_a_reference_of_a_file_is_one_of_the_contracts() -> None:
-    assert FileRef.parse(stored("a").ref)
