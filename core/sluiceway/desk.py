@@ -1,4 +1,4 @@
-"""What core does for gateways that listen: their facts stored, files kept, parsing isolated; one of several at a time.
+"""What core does for gateways that listen or collect: facts stored, files fetched and kept, parsing isolated.
 
 Speaks no protocol. A listener that breaks is begun again, and ends nothing else.
 """
@@ -19,18 +19,22 @@ from sluiceway_contracts.values import now
 from .accounts import SEVERAL, Accounts
 from .bus.link import Link
 from .bus.store import Bucket
-from .errors import ConfigError, Malformed, MediaError, Unavailable
-from .gateway import Account, AnyFact, Gateway, Listener
+from .errors import ConfigError, Malformed, MediaError, Rejected, Throttled, Unavailable, Unreachable
+from .gateway import Account, AnyFact, Collector, Gateway, Listener
+from .http.download import Downloads
+from .http.guard import Forbidden
 from .inbound import Inbound
 from .isolation import Crashed, Workers
 from .lease import Holder, Lease
 from .media import MediaStore
 from .record import Record
+from .wire import Request
 
 log = structlog.get_logger(__name__)
 
 READ_BYTES = 1 << 17
 AGAIN_S = 5.0
+FETCHED_BYTES = 64 << 20
 
 
 class Cursor(Struct, frozen=True):
@@ -40,7 +44,7 @@ class Cursor(Struct, frozen=True):
 
 
 class ConnectionDesk:
-    """For one connection's listener."""
+    """For one connection that listens or collects."""
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class ConnectionDesk:
         inbound: Inbound,
         store: MediaStore,
         workers: Workers,
+        downloads: Downloads,
         cursors: Bucket[Cursor],
     ) -> None:
         self._connection = connection
@@ -56,6 +61,7 @@ class ConnectionDesk:
         self._inbound = inbound
         self._store = store
         self._workers = workers
+        self._downloads = downloads
         self._cursors = cursors
         self._key = f"{accounts.tenant_of(connection)}.p.{connection}"
 
@@ -77,6 +83,15 @@ class ConnectionDesk:
                 raise Unavailable(str(error)) from error
             raise
 
+    async def fetch(self, request: Request, hosts: tuple[str, ...], path: str) -> None:
+        try:
+            async with self._downloads.open(request, hosts) as download:
+                await _write(download.chunks, path)
+        except (Unreachable, Throttled, OSError) as error:
+            raise Unavailable(f"it can't be fetched now: {error}") from error
+        except Forbidden as error:
+            raise Rejected(str(error), "forbidden") from error
+
     async def isolated(self, function: str, *arguments: str) -> bytes:
         try:
             return await self._workers.call(function, *arguments)
@@ -92,18 +107,25 @@ class ConnectionDesk:
 
 
 class Listening:
-    """The listeners of all connections of this process."""
+    """The listeners of all connections of this process, and the desks of those that collect."""
 
     def __init__(
-        self, accounts: Accounts, inbound: Inbound, store: MediaStore, workers: Workers, link: Link, bucket: str
+        self,
+        accounts: Accounts,
+        inbound: Inbound,
+        store: MediaStore,
+        workers: Workers,
+        downloads: Downloads,
+        link: Link,
+        bucket: str,
     ) -> None:
         self._accounts = accounts
         self._leases = Bucket(link, bucket, Holder)
         cursors = Bucket(link, bucket, Cursor)
-        self._desks = {
-            name: ConnectionDesk(name, accounts, inbound, store, workers, cursors)
+        self.desks = {
+            name: ConnectionDesk(name, accounts, inbound, store, workers, downloads, cursors)
             for name, gateway in accounts.gateways.items()
-            if isinstance(gateway, Listener)
+            if isinstance(gateway, Listener | Collector)
         }
 
     async def create(self) -> None:
@@ -111,9 +133,10 @@ class Listening:
 
     def work(self) -> Iterator[Coroutine[Any, Any, None]]:
         """What is to run until it is cancelled."""
-        for name, desk in self._desks.items():
+        for name, desk in self.desks.items():
             gateway = self._accounts.gateways[name]
-            assert isinstance(gateway, Listener)  # noqa: S101  # desks are made for these alone
+            if not isinstance(gateway, Listener):
+                continue
             key = f"{self._accounts.tenant_of(name)}.k.{name}"
             yield listen(gateway, desk, Lease(self._leases, key) if gateway.exclusive else None)
 
@@ -146,3 +169,14 @@ async def _chunks(path: Path) -> AsyncIterator[bytes]:
     with path.open("rb") as opened:
         while chunk := opened.read(READ_BYTES):
             yield chunk
+
+
+async def _write(chunks: AsyncIterator[bytes], path: str) -> None:
+    """Raises `Rejected` for what is too large."""
+    size = 0
+    with await asyncio.to_thread(Path(path).open, "wb") as opened:
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > FETCHED_BYTES:
+                raise Rejected(f"it has more than {FETCHED_BYTES:,} bytes", "too_large")
+            opened.write(chunk)

@@ -6,8 +6,9 @@ again; what fails in here is the provider's 503, so that it does. Reads no socke
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import structlog
@@ -21,7 +22,19 @@ from .budget import Budget
 from .driver import Driver
 from .errors import Ambiguous, Malformed, Throttled, TooLarge, Unavailable, Unreachable, Unverified
 from .facts import Facts, explained
-from .gateway import AnyFact, Consent, Intake, Receipt, Received, Remark, Retries, Unreadable, Webhook
+from .gateway import (
+    AnyFact,
+    Collector,
+    Consent,
+    Desk,
+    Intake,
+    Receipt,
+    Received,
+    Remark,
+    Retries,
+    Unreadable,
+    Webhook,
+)
 from .record import Record
 from .spool import Spool
 from .throttle import Throttle
@@ -34,13 +47,21 @@ STORE_BUDGET_S = 1.5
 """For a whole delivery, where its parts wait for each other; one that waits for NATS alone is done within a second."""
 
 
+COLLECT_S = 120
+"""For a delivery that only tells of something: to fetch it, read it and store its files."""
+
+
 class Inbound:
-    """The way in, for every hook of this process. `facts` is None until NATS was reached for the first time."""
+    """The way in, for every hook of this process. `facts` is None until NATS was reached for the first time.
+
+    `desks` are those of connections that collect, by name.
+    """
 
     def __init__(
         self, accounts: Accounts, driver: Driver, spool: Spool | None = None, facts: Facts | None = None
     ) -> None:
         self.facts = facts
+        self.desks: Mapping[str, Desk] = {}
         self._accounts = accounts
         self._driver = driver
         self._spool = spool
@@ -109,6 +130,8 @@ class Inbound:
         record = Record(connection=connection, arrived_at=now(), request=request)
         outcome, reply = "stored", self._webhook(connection).accepted
         try:
+            if await self._collected(connection, request):
+                return reply
             intake = await self._receive(connection, request)
         except Unavailable:
             raise
@@ -123,6 +146,20 @@ class Inbound:
             outcome = "spooled"
         metrics.count(metrics.deliveries, connection, outcome).inc()
         return reply
+
+    async def _collected(self, connection: str, request: Request) -> bool:
+        """Whether it told of something to collect, and that is stored. Raises `Unavailable`, or `Malformed`."""
+        gateway = self._accounts.gateways[connection]
+        if not isinstance(gateway, Collector):
+            return False
+        if connection not in self.desks:
+            raise Unavailable("nothing can be collected yet")
+        try:
+            async with asyncio.timeout(COLLECT_S):
+                await gateway.collect(request, self.desks[connection])
+        except TimeoutError as error:
+            raise Unavailable("what it tells of could not be collected in time") from error
+        return True
 
     async def _receive(self, connection: str, request: Request) -> Intake:
         received = self._webhook(connection).receive(request)

@@ -172,7 +172,8 @@ class Service:
         fetches = Fetches(self.link, shared.prefix, self._identity)
         rooms: list[Dispatch | AccountWork | Listening] = [Dispatch(shared)] if self._dispatches else []
         rooms.append(self._account_work(shared, parking, fetches))
-        rooms.append(self._listening(shared))
+        listening = self._listening(shared)
+        rooms.append(listening)
         for room in rooms:
             await room.create()
         await self.accounts.announce(shared.register)
@@ -180,6 +181,7 @@ class Service:
         self.inbound.facts = Facts(
             self.accounts, self._identity, shared.placement, shared.ledger, shared.stream, parking, fetches
         )
+        self.inbound.desks = listening.desks
         self.media.store = shared.files
         self._serving = True
         if self._spool is not None:
@@ -190,7 +192,7 @@ class Service:
 
     def _listening(self, shared: Shared) -> Listening:
         bucket = shared.layout.messages
-        return Listening(self.accounts, self.inbound, shared.files, self._workers, self.link, bucket)
+        return Listening(self.accounts, self.inbound, shared.files, self._workers, self._downloads, self.link, bucket)
 
     def _account_work(self, shared: Shared, parking: Parking, fetches: Fetches) -> AccountWork:
         return AccountWork(

@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes, urlencode, urlsplit
 
 import msgspec
 
+from . import multipart
 from .errors import Malformed
 
 T = TypeVar("T")
@@ -154,13 +155,20 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def form(self) -> Form:
-        """The body as a form, in UTF-8. Raises `Malformed`."""
+        """The body as a form, URL-encoded or multipart, in UTF-8. Raises `Malformed`."""
+        if self.content_type == multipart.KIND:
+            return Form((name, _utf8(value)) for name, value in self.multipart)
         if self.content_type != FORM:
             raise Malformed(f"the content type is {self.content_type[:80] or 'absent'}, expected {FORM}", 415)
         try:
             return Form(_pairs(self.body.decode("ascii")))
         except UnicodeDecodeError as error:
             raise Malformed("the form is not URL-encoded ASCII") from error
+
+    @cached_property
+    def multipart(self) -> tuple[tuple[str, bytes], ...]:
+        """The fields of a multipart/form-data body in the order sent, files among them. Raises `Malformed`."""
+        return tuple(multipart.fields(self.headers.get("content-type", ""), self.body, MAX_FORM_FIELDS))
 
     def json(self, type: type[T]) -> T:
         """The body as JSON of this type. Raises `Malformed`."""
@@ -208,6 +216,13 @@ def _pairs(encoded: str) -> list[tuple[str, str]]:
     except UnicodeDecodeError as error:
         raise Malformed("the form is not UTF-8") from error
     return pairs
+
+
+def _utf8(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise Malformed("the form is not UTF-8") from error
 
 
 def _quoted(text: str) -> str:

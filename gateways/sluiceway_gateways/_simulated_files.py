@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import binascii
-import email.message
-import email.parser
 import hashlib
 import re
 import secrets
 import struct
 import zlib
-from collections.abc import Mapping
 
 from msgspec import Struct
 
-from sluiceway import Malformed, Request, Response
+from sluiceway import Response
 
 KEPT = 32
 MEGABYTE = 1_000_000
@@ -112,21 +109,6 @@ def png(colour: bytes, side: int = 32) -> bytes:
     header = struct.pack(">2I5B", side, side, 8, 2, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in chunks)
-
-
-def fields(request: Request) -> Mapping[str, bytes]:
-    """The fields of a form that is multipart/form-data (RFC 7578), files among them. Raises `Malformed`."""
-    head = email.message.Message()
-    head["content-type"] = request.headers.get("content-type", "")
-    boundary = head.get_boundary()
-    if head.get_content_type() != "multipart/form-data" or not boundary:
-        raise Malformed("the body is not multipart/form-data")
-    found: dict[str, bytes] = {}
-    for piece in (b"\r\n" + request.body).split(b"\r\n--" + boundary.encode("utf-8", "replace"))[1:-1]:
-        headers, _, value = piece.removeprefix(b"\r\n").partition(b"\r\n\r\n")
-        part = email.parser.HeaderParser().parsestr(headers.decode("utf-8", "replace"))
-        found[str(part.get_param("name", "", "content-disposition"))] = value
-    return found
 
 
 def _film(size: int) -> bytes:

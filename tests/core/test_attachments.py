@@ -25,7 +25,7 @@ from sluiceway_contracts import (
     StoredFile,
     Text,
 )
-from sluiceway_gateways._simulated_files import fields, png
+from sluiceway_gateways._simulated_files import png
 
 from . import conftest
 from .conftest import Rig, running, until
@@ -80,7 +80,7 @@ def messages(rig: Rig) -> list[dict[str, Any]]:
 async def test_a_file_is_uploaded_byte_for_byte_and_the_message_names_it(rig: Rig) -> None:
     (event,) = await sent(rig, Text(text="Like this?"), media(await stored(rig), name='my "photo".png'))
     (upload,) = uploads(rig)
-    form = fields(upload)
+    form = dict(upload.multipart)
     assert form["file"] == PNG
     assert form["type"] == b"image/png"
     (message,) = messages(rig)
@@ -230,7 +230,7 @@ async def test_a_large_document_goes_out_in_chunks_and_whole(rig: Rig) -> None:
     large = b"%PDF-1.7\n" + bytes(range(256)) * 20_000
     await sent(rig, media(await stored(rig, large, "application/pdf"), kind="file", name="a.pdf"))
     (upload,) = uploads(rig)
-    assert fields(upload)["file"] == large
+    assert dict(upload.multipart)["file"] == large
     await asyncio.sleep(0)
     await until(lambda: len(messages(rig)) == 1, "the message is sent")
 

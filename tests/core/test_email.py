@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import email
-import email.policy
 import smtplib
 from collections.abc import AsyncIterator
 from email.message import EmailMessage
@@ -13,8 +11,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from sluiceway.desk import check_tenants
 from sluiceway.errors import ConfigError, Unavailable
@@ -36,8 +32,9 @@ from sluiceway_contracts import (
     uuid7,
 )
 
-from ..ports import free_port
+from ..ports import free_port, is_open
 from .conftest import Rig, _numbers, load, until
+from .relay import Relay
 
 EMAIL = """
 [nats]
@@ -70,28 +67,6 @@ address = "mailto:sales@acme.example"
 ANN, BOB, EVE = "ann@customer.example", "bob@customer.example", "eve@elsewhere.example"
 HELP = "help@acme.example"
 PASS = "mx.acme.example; dmarc=pass header.from={domain}"
-
-
-class Relay:
-    """Takes mail for everybody, or answers as it is told."""
-
-    def __init__(self) -> None:
-        self.got: list[tuple[str, list[str], bytes]] = []
-        self.answers: list[str] = []
-        self.hangs_up = False
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        answer = self.answers.pop(0) if self.answers else "250 2.0.0 taken"
-        if answer.startswith("2"):
-            assert isinstance(envelope.content, bytes)
-            self.got.append((envelope.mail_from or "", envelope.rcpt_tos, envelope.content))
-        if self.hangs_up and server.transport is not None:
-            self.hangs_up = False
-            server.transport.close()
-        return answer
-
-    def mails(self) -> list[EmailMessage]:
-        return [email.message_from_bytes(raw, policy=email.policy.default) for _, _, raw in self.got]
 
 
 class Post:
@@ -159,19 +134,17 @@ class Halfrig(Rig):
 
 @pytest.fixture
 async def post(tmp_path: Path, shared_nats: NatsServer) -> AsyncIterator[Post]:
-    relay, listen, port = Relay(), free_port(), free_port()
-    controller = Controller(relay, hostname="127.0.0.1", port=port, enable_SMTPUTF8=True)
-    controller.start()
+    relay, listen = Relay(), free_port()
     values = {"url": shared_nats.url, "number": next(_numbers), "hooks": free_port(), "probes": free_port()}
-    core, served = load(tmp_path, EMAIL, listen=listen, relay=port, **values)
+    core, served = load(tmp_path, EMAIL, listen=listen, relay=relay.port, **values)
     rig = Halfrig(core, served)
     await rig.service.start()
-    await until(lambda: rig.service.ready or rig.service.fatal, "the service is ready")
+    await until(lambda: rig.service.ready and is_open(listen), "the service is ready, and listens for mail")
     try:
         yield Post(rig.service, relay, listen, rig)
     finally:
         await rig.service.stop()
-        controller.stop()
+        relay.stop()
 
 
 def received(event: Event) -> MessageReceived:

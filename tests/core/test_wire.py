@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluiceway import Form, Malformed, Request, Response
+from sluiceway import File, Form, Malformed, Request, Response
 from sluiceway.wire import FORM, MAX_FORM_FIELDS
 
 PAIRS = st.lists(st.tuples(st.text(max_size=10), st.text(max_size=10)), max_size=10)
@@ -143,3 +143,40 @@ def test_json_goes_out_and_comes_back() -> None:
     response = Response.of_json({"text": "ä"}, status=201)
     assert (response.status, response.headers["content-type"]) == (201, "application/json")
     assert response.json(Note) == Note("ä")
+
+
+@given(st.binary(max_size=200), st.text(max_size=20))
+def test_a_multipart_form_that_core_writes_is_read_as_it_was(data: bytes, name: str) -> None:
+    kept = File(ref="r", mime="image/png", size=len(data), name=name)
+    request = Request.post_multipart("https://api.example/", [("type", "image/png"), ("a", "é\r\n--")], kept)
+    body = b"".join(piece if isinstance(piece, bytes) else data for piece in request.pieces)
+    asked = Request(method="POST", url=request.url, headers=request.headers, body=body)
+    assert dict(asked.multipart) == {"type": b"image/png", "a": "é\r\n--".encode(), "file": data}
+
+
+@given(st.text(max_size=60) | st.just("multipart/form-data; boundary=x"), st.binary(max_size=100))
+def test_a_hostile_multipart_form_raises_only_malformed(content_type: str, body: bytes) -> None:
+    asked = Request(method="POST", url="https://api.example/", headers={"content-type": content_type}, body=body)
+    try:
+        assert all(isinstance(value, bytes) for value in dict(asked.multipart).values())
+    except Malformed:
+        return
+
+
+@pytest.mark.parametrize("content_type", ["", "image/png", "multipart/form-data", "multipart/mixed; boundary=x"])
+def test_without_a_boundary_it_is_no_multipart_form(content_type: str) -> None:
+    with pytest.raises(Malformed):
+        _ = a_form(b"", content_type).multipart
+
+
+def test_a_multipart_form_is_read_as_any_form_is() -> None:
+    body = b"--x\r\ncontent-disposition: form-data; name=a\r\n\r\n\xc3\xa9\r\n--x--\r\n"
+    assert a_form(body, "multipart/form-data; boundary=x").form.pairs == (("a", "é"),)
+    with pytest.raises(Malformed, match="not UTF-8"):
+        _ = a_form(body.replace(b"\xc3", b""), "multipart/form-data; boundary=x").form
+
+
+def test_a_multipart_form_has_so_many_fields_and_no_more() -> None:
+    body = b"--x\r\ncontent-disposition: form-data; name=a\r\n\r\n\r\n" * (MAX_FORM_FIELDS + 1) + b"--x--\r\n"
+    with pytest.raises(Malformed, match="more than"):
+        _ = a_form(body, "multipart/form-data; boundary=x").multipart

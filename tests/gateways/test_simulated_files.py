@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluiceway import File, Malformed, Request
 from sluiceway_gateways import _simulated_files
-from sluiceway_gateways._simulated_files import Files, SimulatedFile, fields, file
+from sluiceway_gateways._simulated_files import Files, SimulatedFile, file
 
 PICTURE = SimulatedFile("image/png", b"\x89PNG")
 
@@ -102,26 +101,3 @@ class TestKeeping:
     def test_a_redirect_leads_where_nobody_should_go(self) -> None:
         answer = Files().served("redirect")
         assert (answer.status, answer.headers["location"]) == (302, "http://169.254.169.254/")
-
-
-class TestForms:
-    @given(st.binary(max_size=200), st.text(max_size=20))
-    def test_what_core_writes_is_read_as_it_was(self, data: bytes, name: str) -> None:
-        kept = File(ref="r", mime="image/png", size=len(data), name=name)
-        request = Request.post_multipart("https://api.example/", [("type", "image/png"), ("a", "é\r\n--")], kept)
-        body = b"".join(piece if isinstance(piece, bytes) else data for piece in request.pieces)
-        asked = Request(method="POST", url=request.url, headers=request.headers, body=body)
-        assert fields(asked) == {"type": b"image/png", "a": "é\r\n--".encode(), "file": data}
-
-    @given(st.text(max_size=60) | st.just("multipart/form-data; boundary=x"), st.binary(max_size=100))
-    def test_anything_else_is_malformed_or_has_fields(self, content_type: str, body: bytes) -> None:
-        asked = Request(method="POST", url="https://api.example/", headers={"content-type": content_type}, body=body)
-        try:
-            assert all(isinstance(value, bytes) for value in fields(asked).values())
-        except Malformed:
-            return
-
-    @pytest.mark.parametrize("content_type", ["", "image/png", "multipart/form-data", "multipart/mixed; boundary=x"])
-    def test_without_a_boundary_it_is_no_form(self, content_type: str) -> None:
-        with pytest.raises(Malformed):
-            fields(Request(method="POST", url="https://api.example/", headers={"content-type": content_type}))

@@ -25,7 +25,7 @@ from sluiceway_contracts import (
 )
 
 from ..core.conftest import Rig, _numbers, load, until
-from ..ports import free_port
+from ..ports import free_port, is_open
 from .conftest import Relay
 from .servers import Dovecot, Route
 from .test_servers import mails
@@ -105,6 +105,8 @@ async def running(folder: Path, nats: NatsServer, text: str, **values: Any) -> A
     desk = Desk(core, served)
     await desk.service.start()
     await until(lambda: desk.service.ready or desk.service.fatal, "the service is ready")
+    if "listen" in values:
+        await until(lambda: is_open(values["listen"]), "it listens for mail")
     try:
         yield desk
     finally:

@@ -6,6 +6,7 @@ reading, writing, waiting and retrying. What a gateway can do is what it impleme
 
 from .abilities import (
     Actor,
+    Collector,
     Deliverer,
     Desk,
     Files,
@@ -47,6 +48,7 @@ __all__ = [
     "Assurance",
     "Attachment",
     "Capabilities",
+    "Collector",
     "Consent",
     "Correspondent",
     "Deleted",

@@ -123,6 +123,21 @@ class Webhook(ABC):
         return {}
 
 
+class Collector(Webhook):
+    """The provider only tells our hook that something came: it is collected and stored before the answer."""
+
+    def receive(self, request: Request) -> Intake | Flow[Intake]:
+        """Core asks `collect` instead. Raises `Malformed`."""
+        raise e.Malformed("what this tells of is collected")
+
+    @abstractmethod
+    async def collect(self, request: Request, desk: Desk) -> None:
+        """Collect what a delivery that `verify` passed tells of, and have it accepted.
+
+        Raises `Malformed`, which parks the delivery, or `Unavailable`: then the provider is to tell it again.
+        """
+
+
 class Actor(ABC):
     """The provider takes reactions, or lets customers know that their messages were seen, or are being answered."""
 
@@ -195,7 +210,7 @@ class Deliverer(ABC):
 
 
 class Desk(Protocol):
-    """What core does for a `Listener`."""
+    """What core does for a `Listener` or a `Collector`."""
 
     def account(self, identity: str) -> Account | None:
         """The account that the provider calls so."""
@@ -205,6 +220,12 @@ class Desk(Protocol):
 
     async def keep(self, at: str, path: str, mime: str) -> StoredFile:
         """Store a file for the account `at`. Raises `Unavailable`, or `MediaError` where it can't ever be kept."""
+
+    async def fetch(self, request: Request, hosts: tuple[str, ...], path: str) -> None:
+        """Write what a GET has into a file, of at most `FETCHED_BYTES`; `hosts` as `MediaFetcher.media_hosts`.
+
+        Raises `Unavailable` where the same may work later, else `Rejected`, whose code is the HTTP status.
+        """
 
     async def isolated(self, function: str, *arguments: str) -> bytes:
         """What "package.module:function" returns, as JSON, from a process that may be killed. Raises `Malformed`."""

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import email.message
-import email.policy
-import email.utils
-import secrets
-
 from sluiceway import Answer, Posted, Request, Response, Simulator
 
 from ._gateway import MailAccount
+from ._simulated_mail import mail
 from .smtp import Smtp
 
 
@@ -26,19 +22,8 @@ class EmailSimulator(Simulator[Smtp, MailAccount]):
     def post(self, account: MailAccount, sender: str, text: str) -> Posted:
         """A mail to one of our addresses."""
         recipient = self.fields.get("to") or account.address.partition(":")[2]
-        mail = email.message.EmailMessage(policy=email.policy.SMTP)
-        domain = sender.rpartition("@")[2]
-        result = "none" if "unproven" in self.fields else "pass"
-        verifier = self.settings.authserv_id or "mx.example"
-        mail["Authentication-Results"] = f"{verifier}; dmarc={result} header.from={domain}"
-        mail["From"], mail["To"] = sender, recipient
-        mail["Subject"] = self.fields.get("subject", "A question")
-        mail["Date"] = email.utils.formatdate()
-        mail["Message-ID"] = f"<{secrets.token_hex(12)}@{domain}>"
-        if "in_reply_to" in self.fields:
-            mail["In-Reply-To"] = self.fields["in_reply_to"]
-        mail.set_content(text)
-        return Posted(listen=self.settings.listen, sender=sender, recipient=recipient, raw=mail.as_bytes())
+        raw = mail(sender, recipient, text, self.settings.authserv_id, self.fields)
+        return Posted(listen=self.settings.listen, sender=sender, recipient=recipient, raw=raw)
 
     def deliver(self, account: MailAccount, sender: str, text: str) -> Request:
         """Mail comes by SMTP: see `post`."""

@@ -15,7 +15,7 @@ import msgspec
 from sluiceway import Answer, Later, Malformed, Request, Response, Simulator, signing
 from sluiceway.wire import JSON
 
-from .. import _meta, _simulated_files
+from .. import _meta
 from .._meta import App
 from .._origin import origin
 from .._simulated_files import Files, SimulatedFile
@@ -154,7 +154,7 @@ class WhatsAppSimulator(Simulator[App, Number]):
 
     def _keep(self, request: Request) -> Answer:
         try:
-            fields = _simulated_files.fields(request)
+            fields = dict(request.multipart)
         except Malformed:
             return _refuse(100, "The body is no multipart/form-data")
         if fields.get("messaging_product") != b"whatsapp" or not fields.get("type") or "file" not in fields:
