@@ -292,7 +292,8 @@ class TestProof:
             (b'{"a":{"b":1}}', JSON, 400),
             (b"{", JSON, 400),
             (b"Hello", "text/plain", 415),
-            (b"--x\r\n", "multipart/form-data; boundary=x", 415),
+            (b"--x\r\n", "multipart/form-data; boundary=x", 400),
+            (b"--x\r\n", "multipart/form-data", 415),
             (b"comments=" + b"x" * http.MAX_BODY_BYTES, FORM, 413),
             (b"comments=" + b"x" * (http.MAX_VALUE + 1), FORM, 413),
             (b"x" * (http.MAX_NAME + 1) + b"=1", FORM, 413),
@@ -301,6 +302,13 @@ class TestProof:
             with pytest.raises(Malformed) as caught:
                 GATEWAY.verify(browser(body, type))
             assert caught.value.status == status
+
+    def test_a_multipart_form_is_as_good_as_any(self) -> None:
+        body = b'--x\r\ncontent-disposition: form-data; name="comments"\r\n\r\nHello\r\n--x--\r\n'
+        intake = deliver(GATEWAY, browser(body, "multipart/form-data; boundary=x"))
+        (fact,) = intake.facts
+        assert isinstance(fact, Received)
+        assert "Hello" in fact.parts[-1].plain()
 
     def test_a_servers_submission_that_nobody_can_read_is_proven_and_parked(self) -> None:
         request = server(b"[1]")
