@@ -17,7 +17,17 @@ import sluiceway
 ROOT = Path(__file__).parents[2]
 ROOTS = {"contracts": "sluiceway_contracts", "core": "sluiceway", "gateways": "sluiceway_gateways"}
 CORE_LIBRARIES = {
-    *("click", "msgspec", "prometheus_client", "puremagic", "regex", "structlog", "typing_extensions", "uvloop"),
+    *(
+        "click",
+        "msgspec",
+        "prometheus_client",
+        "puremagic",
+        "python_multipart",
+        "regex",
+        "structlog",
+        "typing_extensions",
+        "uvloop",
+    ),
 }
 PUBLIC_MODULES = {"errors", "gateway", "signing", "simulator", "testing", "wire"}
 """Modules of core whose names a gateway may import, besides those that `sluiceway` offers itself."""
