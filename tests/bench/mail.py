@@ -42,6 +42,8 @@ MAILS: dict[str, Callable[[], bytes]] = {
     "1 MB HTML": lambda: HTML + b'<p style="color:red">some <b>text</b> here</p>' * 22_000,
     "1 MB HTML, ampersands": lambda: HTML + b"&" * 1_000_000,
     "1 MB HTML, elements in elements": lambda: HTML + b"<div>" * 200_000,
+    "1 MB of headers that nothing announces": lambda: HEADER + b"\r\n" + b"From: a@b.example\nTo: c\n" * 34_000,
+    "1 MB of announcements": lambda: HEADER + b"\r\n" + b"-- Forwarded message --\nFrom: a\n" * 30_000,
     "1 MB of quotations": lambda: HEADER + b"\r\n" + b"On 3 May a wrote:\n> b\n" * 45_000,
 }
 

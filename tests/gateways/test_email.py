@@ -182,6 +182,24 @@ class TestAMail:
         size = len(msgspec.json.encode(fact)) + len(msgspec.json.encode(plain(complete(fact.parts))))
         assert size < 1_000_000
 
+    def test_that_passes_something_on_names_who_wrote_that_and_is_its_forwarders(self) -> None:
+        boss = Mailbox(address="boss@customer.example", name="The boss")
+        verdict = Authentication(dmarc="pass")
+        mail = Mail(author=ANN, authentication=verdict, forwarded=boss, resent_from=(Mailbox(address=SALES),))
+        fact = only(mail)
+        assert isinstance(fact, Received)
+        assert fact.ext["forwarded_from"] == {"address": "boss@customer.example", "name": "The boss"}
+        assert fact.ext["resent_from"] == [SALES]
+        plain = only(msgspec.structs.replace(mail, forwarded=None, resent_from=()))
+        assert isinstance(plain, Received)
+        assert "forwarded_from" not in plain.ext
+        assert msgspec.structs.replace(plain, ext={}, key="") == msgspec.structs.replace(fact, ext={}, key="")
+
+    def test_that_passes_on_what_nobody_put_a_name_to_names_the_address(self) -> None:
+        fact = only(Mail(author=ANN, forwarded=Mailbox(address="boss@customer.example")))
+        assert isinstance(fact, Received)
+        assert fact.ext["forwarded_from"] == {"address": "boss@customer.example"}
+
     def test_without_a_from_is_its_envelopes_senders(self) -> None:
         (fact,) = facts(Mail(text="hi"), HELP, HELP, "bob@customer.example", KEPT)
         assert isinstance(fact, Received)

@@ -103,7 +103,7 @@ def test_a_report_keeps_what_it_quotes() -> None:
 @given(st.lists(st.sampled_from(LINES), max_size=14).map("\n".join))
 def test_no_words_are_lost(text: str) -> None:
     found = split(text)
-    kept = "\n".join(part for part in found if part)
+    kept = "\n".join(part for part in found[:3] if part)
     for word in ("Hello", "quoted", "Betreff", "wrote", "Sent from"):
         assert kept.count(word) == text.count(word)
 

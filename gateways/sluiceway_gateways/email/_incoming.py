@@ -228,6 +228,8 @@ def _ext(mail: Mail, envelope_sender: str, kept: Kept) -> Iterator[tuple[str, An
         "list_id": mail.list_id,
         "sender": mail.sender.address if mail.sender is not None else None,
         "reply_to": [one.address for one in mail.reply_to][:MAX_NAMED],
+        "resent_from": [one.address for one in mail.resent_from][:MAX_NAMED],
+        "forwarded_from": _named(mail.forwarded) if mail.forwarded is not None else None,
         "envelope_sender": envelope_sender,
         "spf": proof.spf,
         "dkim": proof.dkim,
@@ -241,6 +243,10 @@ def _ext(mail: Mail, envelope_sender: str, kept: Kept) -> Iterator[tuple[str, An
         "raw": kept.raw.ref if kept.raw is not None else None,
     }
     return ((name, value) for name, value in known.items() if value)
+
+
+def _named(box: Mailbox) -> dict[str, str]:
+    return {"address": box.address, **({"name": _cut(box.name, MAX_NAME)} if box.name else {})}
 
 
 def _key(mail: Mail, kept: Kept) -> str:

@@ -66,6 +66,7 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `message_id`, `in_reply_to` and `references` are without angle brackets, `date` is in UTC. `text` is what is new in
     it, `quoted` and `signature` are what was split off. `html` is sanitised and whole: history and signature are in it.
+    `forwarded` wrote what the mail passes on, says who passes it on; the first of several.
     `automatic` is bounce, complaint, out_of_office, auto_replied, auto_generated or list. `flags` are bidi and
     zero_width: characters that can make a text look like another. `defects` say what was wrong: header_malformed,
     header_unseparated, from_ambiguous, boundary_wrong, charset_wrong, charset_unknown; or left to the raw mail, for
@@ -84,6 +85,7 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     to: tuple[Mailbox, ...] = ()
     cc: tuple[Mailbox, ...] = ()
     resent_from: tuple[Mailbox, ...] = ()
+    forwarded: Mailbox | None = None
     text: str = ""
     quoted: str | None = None
     signature: str | None = None

@@ -21,13 +21,13 @@ OPENERS = (
 )
 """How that line begins, where it does not begin with a number: a preposition or a day of the week."""
 
-FROM = ("from", "von", "de", "da", "van", "od", "från", "fra")
+FROM = ("from", "von", "de", "da", "van", "od", "från", "fra", "mittente", "nadawca")
 SENT = (
     *("sent", "date", "gesendet", "datum", "envoyé", "envoyé le", "inviato", "data", "enviado", "enviado el"),
     *("fecha", "verzonden", "wysłano", "skickat", "sendt", "dato", "odesláno"),
 )
-TO = ("to", "an", "à", "a", "para", "aan", "do", "till", "til", "komu")
-SUBJECT = ("subject", "betreff", "objet", "oggetto", "asunto", "onderwerp", "temat", "ämne", "emne", "předmět")
+TO = ("to", "an", "à", "a", "pour", "para", "aan", "do", "adresat", "till", "til", "komu")
+SUBJECT = ("subject", "betreff", "objet", "sujet", "oggetto", "asunto", "onderwerp", "temat", "ämne", "emne", "předmět")
 """Labels of the header that Outlook and others put above what they quote."""
 
 ORIGINAL = (
@@ -40,6 +40,17 @@ ORIGINAL = (
 
 FORWARDS = ("fwd", "fw", "wg", "tr", "rv", "i", "doorst", "pd", "vb", "vs", "videresend", "enc", "přeposláno")
 """Beginnings of a subject that say that the mail is passed on: what it quotes is what it is about."""
+
+FORWARDED = (
+    *("forwarded message", "begin forwarded message", "weitergeleitete nachricht"),
+    *("anfang der weitergeleiteten nachricht", "message transféré", "message transmis", "début du message transféré"),
+    *("début du message réexpédié", "messaggio inoltrato", "inizio messaggio inoltrato", "mensaje reenviado"),
+    *("inicio del mensaje reenviado", "doorgestuurd bericht", "begin doorgestuurd bericht", "przekazana wiadomość"),
+    *("treść przekazanej wiadomości", "wiadomość przesłana dalej", "początek przekazywanej wiadomości"),
+    *("vidarebefordrat meddelande", "vidarebefordrat mejl", "vidarebefordrat brev", "videresendt meddelelse"),
+    *("start på videresendt besked", "videresendt besked", "přeposlaná zpráva", "začátek přeposílané zprávy"),
+)
+"""Between dashes, or before a colon, above the header of what is passed on."""
 
 SENT_FROM = (
     *("sent from my", "sent from outlook", "sent from yahoo", "sent from mail for", "sent with proton"),

@@ -1,18 +1,20 @@
 """What is new in a text, what it quotes and how it is signed, told apart; nothing is thrown away.
 
 It goes line by line, in time that grows with the text alone. Where it is not sure, a line is new: better that people
-see too much than that a customer's words are hidden. Quotations between which somebody has answered stay.
+see too much than that a customer's words are hidden. Quotations between which somebody has answered stay, and so does
+what a mail passes on.
 """
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from ._quote_words import FORWARDS, FROM, OPENERS, ORIGINAL, SENT, SENT_FROM, SUBJECT, TO, WROTE
+from ._inline_headers import MAX_LINE, announces, author, header
+from ._mail import Mailbox
+from ._quote_words import FORWARDS, OPENERS, ORIGINAL, SENT_FROM, WROTE
 
 MAX_SIGNATURE_LINES = 30
-MAX_LINE = 400
 MAX_LINES = 10_000
 """Further down nobody looks for a quotation."""
 _FORWARD = re.compile(rf"\s*(?:{'|'.join(FORWARDS)})\s*:", re.IGNORECASE)
@@ -21,27 +23,35 @@ _OPENS = re.compile(rf"[\s\[*_]*(?:\d|(?:{'|'.join(map(re.escape, OPENERS))})(?!
 _ADDRESS = re.compile(r"<[^<>\s]{1,300}@[^<>\s]{1,300}>|\(<?[^()\s]{1,300}@[^()\s]{1,300}>?\)")
 _ORIGINAL = re.compile(rf"\s*[-_*]{{2,}}\s*(?:{'|'.join(map(re.escape, ORIGINAL))})\s*[-_*]{{2,}}\s*", re.IGNORECASE)
 _RULE = re.compile(r"\s*[-_]{10,}\s*")
-_LABEL = re.compile(r"\s*[*_]{0,2}([^\W\d_][^:*_\n]{0,20}?)\s?[*_]{0,2}\s?:[*_]{0,2}(?:\s|$)")
-_LABELS = {
-    label: kind
-    for kind, labels in (("from", FROM), ("sent", SENT), ("to", TO), ("subject", SUBJECT))
-    for label in labels
-}
 _SENT_FROM = re.compile(rf"\s*(?:{'|'.join(map(re.escape, SENT_FROM))})\b.{{0,80}}", re.IGNORECASE)
 
 
 class Split(NamedTuple):
-    """`text` is what is new; the others are None where there is nothing of the kind."""
+    """`text` is new or passed on; the others are None where there is none. `forwarded` wrote what is passed on."""
 
     text: str
     quoted: str | None = None
     signature: str | None = None
+    forwarded: Mailbox | None = None
+
+
+class _History(NamedTuple):
+    """Where what others wrote begins, and where it goes on below the lines that say so."""
+
+    kind: Literal["passed on", "quoted", "marked"]
+    start: int
+    below: int
 
 
 def split(text: str, subject: str = "", *, history: bool = True) -> Split:
-    """The text's three kinds of lines. What passes something on (by its subject) keeps it, as without `history`."""
+    """The text's three kinds of lines. What passes something on keeps it; without `history` all is kept."""
     lines = text.split("\n")
-    new, quoted = _quotation(lines) if history and not _FORWARD.match(subject) else (lines, [])
+    found = _history(lines, forwards=_FORWARD.match(subject) is not None) if history else None
+    if found is not None and found.kind == "passed on":
+        new, signature = _signature(lines[: found.start])
+        passed_on = lines[found.start :]
+        return Split(_text([*new, *passed_on]), None, _text(signature) or None, author(passed_on))
+    new, quoted = _quotation(lines, found)
     new, signature = _signature(new)
     marked = any(line.startswith(">") for line in quoted)
     rest, below = _signature(quoted) if marked else (quoted, [])
@@ -55,20 +65,32 @@ def _text(lines: list[str]) -> str:
     return "\n".join(line.rstrip() for line in lines).strip("\n")
 
 
-def _quotation(lines: list[str]) -> tuple[list[str], list[str]]:
-    """What is new and what is quoted."""
+def _history(lines: list[str], *, forwards: bool) -> _History | None:
+    """The first that there is. What `forwards` by its subject passes on what stands below a header."""
     for at, line in enumerate(lines[:MAX_LINES]):
         if len(line) > MAX_LINE or not line.strip():
             continue
-        if _ORIGINAL.fullmatch(line) or _is_header(lines, at):
-            above = _above_rule(lines, at)
-            return lines[:above], lines[above:]
+        if announces(lines, at):
+            return _History("passed on", at, at)
+        if _ORIGINAL.fullmatch(line) or header(lines, at):
+            return _History("passed on" if forwards else "quoted", _above_rule(lines, at), at)
+        if forwards:
+            continue
         start = _attribution(lines, at)
         if start is not None:
-            return _around(lines, start, at + 1)
+            return _History("marked", start, at + 1)
         if line.startswith(">"):
-            return _around(lines, at, at)
-    return lines, []
+            return _History("marked", at, at)
+    return None
+
+
+def _quotation(lines: list[str], found: _History | None) -> tuple[list[str], list[str]]:
+    """What is new and what is quoted."""
+    if found is None:
+        return lines, []
+    if found.kind == "marked":
+        return _around(lines, found.start, found.below)
+    return lines[: found.start], lines[found.start :]
 
 
 def _around(lines: list[str], start: int, first: int) -> tuple[list[str], list[str]]:
@@ -101,22 +123,6 @@ def _attribution(lines: list[str], at: int) -> int | None:
         if _WROTE.search(said) and _OPENS.match(said) and re.search(r"\d", said):
             return start if marked or _ADDRESS.search(said) else None
     return at if marked and _WROTE.search(lines[at]) else None
-
-
-def _is_header(lines: list[str], at: int) -> bool:
-    """Whether a header of a quoted mail begins here, not a journey: who, and when or to whom, about what.
-
-    A sender with an address may stand for the subject.
-    """
-    kinds = dict[str, str]()
-    for line in lines[at : at + 8]:
-        found = _LABEL.match(line[:MAX_LINE].removeprefix("> "))
-        kind = _LABELS.get(found[1].lower()) if found else None
-        if kind is None and (line is lines[at] or not line.strip()):
-            break
-        if kind is not None:
-            kinds.setdefault(kind, line)
-    return len(kinds) >= 3 and ("subject" in kinds or "@" in kinds.get("from", "")) and "from" in kinds
 
 
 def _above_rule(lines: list[str], at: int) -> int:

@@ -10,6 +10,7 @@ import html
 import mmap
 import os
 import re
+from collections.abc import Sequence
 from itertools import islice
 
 import msgspec
@@ -93,6 +94,7 @@ def _read(data: Raw, folder: str, authserv_id: str, return_path: str | None) -> 
         to=_mailboxes(headers, "to"),
         cc=_mailboxes(headers, "cc"),
         resent_from=_mailboxes(headers, "resent-from"),
+        forwarded=_forwarded(data, words, () if bounces or form.root.mime == "multipart/report" else parts),
         text=words.text or _instead(data, parts),
         quoted=words.quoted,
         signature=words.signature,
@@ -121,11 +123,16 @@ def _read(data: Raw, folder: str, authserv_id: str, return_path: str | None) -> 
 def _words(segments: list[Segment], subject: str, root: Part) -> Split:
     """What is new, quoted and signed in all segments, each told apart by itself; a report quotes what it is about."""
     texts = [segment.plain if segment.plain is not None else _html.to_text(segment.html or "") for segment in segments]
-    splits = [split(text, subject, history=root.mime != "multipart/report") for text in texts]
+    splits, forwarded = list[Split](), None
+    for text in texts:
+        history = root.mime != "multipart/report" and forwarded is None
+        splits.append(split(text, subject, history=history))
+        forwarded = forwarded or splits[-1].forwarded
     return Split(
         "\n\n".join(part.text for part in splits if part.text),
         "\n\n".join(part.quoted for part in splits if part.quoted) or None,
         "\n\n".join(part.signature for part in splits if part.signature) or None,
+        forwarded,
     )
 
 
@@ -162,6 +169,14 @@ def _bounces(data: Raw, parts: list[Part], headers: Headers, text: str) -> tuple
     if not found and is_daemon(next((m.address for m in _mailboxes(headers, "from")), "")):
         found = list(told(headers, text, message_id))
     return tuple(found[:MAX_BOUNCES])
+
+
+def _forwarded(data: Raw, words: Split, parts: Sequence[Part]) -> Mailbox | None:
+    """Who wrote what is passed on in the words, else as the first mail in the mail; only who has an address."""
+    inline = (words.forwarded,) if words.forwarded is not None else ()
+    heads = (_head(data, part) for part in parts if part.mime in {"message/rfc822", "message/global"})
+    attached = (box for head in islice(heads, 1) for box in _mailboxes(read_headers(head, 0, len(head))[0], "from"))
+    return next((box for box in (*inline, *attached) if box.address), None)
 
 
 def _instead(data: Raw, parts: list[Part]) -> str:
@@ -232,7 +247,7 @@ def _shown(files: list[Attachment], page: str) -> tuple[Attachment, ...]:
 
 def _flags(mail: Mail) -> tuple[str, ...]:
     texts = [mail.text, mail.subject, mail.quoted or "", mail.signature or ""]
-    texts += [box.name or "" for box in (mail.author, mail.sender, *mail.reply_to) if box is not None]
+    texts += [box.name or "" for box in (mail.author, mail.sender, mail.forwarded, *mail.reply_to) if box is not None]
     texts += [file.name or "" for file in mail.attachments]
     found = {"bidi": _BIDI, "zero_width": _ZERO_WIDTH}
     return tuple(flag for flag, pattern in found.items() if any(map(pattern.search, texts)))
