@@ -158,17 +158,16 @@ async def test_a_mail_comes_in_any_form_that_a_string_has(tmp_path: Path, answer
         assert [content(mail) for mail in mails] == [expected] * 3
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "{tag} OK Nothing\r\n",
-        "* 1 FETCH (UID {uid} BODY[] NIL)\r\n{tag} OK\r\n",
-        "* 1 FETCH (UID 77 BODY[] {{2}}\r\n1!)\r\n{tag} OK\r\n",
-        "{tag} NO [EXPUNGEISSUED] Gone\r\n",
-    ],
-)
+NOTHING = [
+    "{tag} OK Nothing\r\n",
+    "* 1 FETCH (UID {uid} BODY[] NIL)\r\n{tag} OK\r\n",
+    "* 1 FETCH (UID 77 BODY[] {{2}}\r\n1!)\r\n{tag} OK\r\n",
+]
+
+
+@pytest.mark.parametrize("answer", [*NOTHING, "{tag} NO [EXPUNGEISSUED] Gone\r\n"])
 async def test_a_mail_that_is_gone_is_passed_over_and_leaves_no_file(tmp_path: Path, answer: str) -> None:
-    async with connected(tmp_path, {FETCH: answer}) as (mailbox, _):
+    async with connected(tmp_path, {FETCH: answer, LIST: [THREE, "{tag} OK Nothing\r\n"]}) as (mailbox, _):
         assert await read(mailbox) == []
     assert await asyncio.to_thread(lambda: list(tmp_path.iterdir())) == []
 
@@ -226,6 +225,7 @@ async def test_a_mail_that_is_larger_than_the_server_said_is_dropped_while_it_co
         "x" * 200_000,
         "{tag} BAD What?\r\n",
         "{tag} NO [SERVERBUG] Internal error\r\n",
+        *NOTHING,
     ],
 )
 async def test_a_mail_that_spoils_everything_is_given_up_when_the_next_can_be_had(tmp_path: Path, answer: str) -> None:
@@ -236,6 +236,25 @@ async def test_a_mail_that_spoils_everything_is_given_up_when_the_next_can_be_ha
     assert await asyncio.to_thread(lambda: sorted(file.name for file in tmp_path.iterdir())) == ["7-1.eml", "7-3.eml"]
 
 
+@pytest.mark.parametrize("answer", NOTHING)
+async def test_a_mail_that_is_still_listed_is_told_and_not_passed_over(tmp_path: Path, answer: str) -> None:
+    async with connected(tmp_path, {FETCH.replace(r"\d+", "1"): answer}) as (mailbox, script):
+        for _ in range(TRIES):
+            with pytest.raises(Unavailable, match="lists mail 1 and gives nothing of it"):
+                await read(mailbox)
+            await mailbox.connect(settings(script))
+        first, *others = await read(mailbox)
+    assert first == Unfetched(Cursor(7, 1), 20, "the server lists mail 1 and gives nothing of it")
+    assert [content(mail) for mail in others] == [b"2!", b"3!"]
+
+
+async def test_a_server_that_gives_nothing_of_any_mail_is_out_of_order_and_costs_none(tmp_path: Path) -> None:
+    good = "* 1 FETCH (UID {uid} BODY[] {{2}}\r\n{uid}!)\r\n{tag} OK\r\n"
+    async with connected(tmp_path, {FETCH: [NOTHING[1]] * (3 * TRIES + 5) + [good]}) as (mailbox, script):
+        found, _ = await read_on(mailbox, script, 60)
+    assert found == [(1, True), (2, True), (3, True)]
+
+
 async def test_a_mail_that_can_be_had_at_the_last_try_is_had(tmp_path: Path) -> None:
     second = FETCH.replace(r"\d+", "2")
     good = "* 1 FETCH (UID 2 BODY[] {{2}}\r\n2!)\r\n{tag} OK\r\n"
@@ -244,8 +263,9 @@ async def test_a_mail_that_can_be_had_at_the_last_try_is_had(tmp_path: Path) -> 
 
 
 async def test_a_mail_that_is_deleted_before_the_last_try_is_gone(tmp_path: Path) -> None:
-    second = FETCH.replace(r"\d+", "2")
-    async with connected(tmp_path, {second: ["{tag} NO No\r\n"] * TRIES + ["{tag} OK\r\n"]}) as (mailbox, script):
+    second, lists = FETCH.replace(r"\d+", "2"), [*[THREE] * (TRIES + 1), "{tag} OK Nothing\r\n"]
+    answers: dict[str, Says] = {second: ["{tag} NO No\r\n"] * TRIES + ["{tag} OK\r\n"], LIST: lists}
+    async with connected(tmp_path, answers) as (mailbox, script):
         assert await read_on(mailbox, script, TRIES + 1) == ([(1, True), (3, True)], TRIES)
 
 

@@ -99,7 +99,7 @@ class _Throttled(Unavailable):
 
 
 class _Withheld(Unavailable):
-    """The server refuses one mail, on a connection that goes on."""
+    """The server refuses one mail, or says OK and gives nothing of it, on a connection that goes on."""
 
 
 class Mailbox:
@@ -270,7 +270,7 @@ class Mailbox:
         return Unfetched(cursor, sink.size, f"larger than {settings.max_bytes} bytes") if there else None
 
     async def _body(self, connection: ImapConnection, uid: int, sink: Sink) -> bool:
-        """Whether there is such a mail; all of it is in the sink then."""
+        """Whether there is such a mail; all of it is in the sink then. No answer does not mean that there is none."""
         bodies: list[bytes] = []
 
         def keep(found: dict[str, Value]) -> None:
@@ -287,6 +287,8 @@ class Mailbox:
             raise kind(f"the server does not give mail {uid}: {refusal}") from None
         if bodies and not sink.size:
             sink.write(bodies[0])
+        if not bodies and await self._sizes(connection, uid, uid):
+            raise _Withheld(f"the server lists mail {uid} and gives nothing of it")
         return bool(bodies)
 
     async def _move(self, connection: ImapConnection, uid: int, folder: bytes) -> None:
