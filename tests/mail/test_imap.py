@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import imaplib
-import itertools
 import os
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -148,11 +147,12 @@ async def test_two_hundred_mails_are_read_once_each_though_connections_are_cut_a
     desk = own_dovecot.user()
     await deliver(own_dovecot, desk, *range(100))
     stored: list[Fetched] = []
-    cuts = itertools.count()
+    cuts = list[int]()
 
     async def cut() -> None:
-        next(cuts)
-        cable.cut()
+        if len(stored) not in cuts:  # one mail can be cut so often that it is given up
+            cuts.append(len(stored))
+            cable.cut()
 
     async def more() -> None:
         for one in range(100, 200):
@@ -170,7 +170,7 @@ async def test_two_hundred_mails_are_read_once_each_though_connections_are_cut_a
         await delivery
         disturbance.cancel()
     await mailbox.close()
-    assert next(cuts) > 3
+    assert len(cuts) > 3
     assert sorted(number(mail) for mail in stored) == list(range(200))
     assert len({mail.cursor for mail in stored}) == 200
     assert [mail.uid for mail in stored] == sorted(mail.uid for mail in stored)
