@@ -375,7 +375,9 @@ class Box:
     async def new_mails(self, known: Cursor | None) -> AsyncIterator[Any]:
         self.asked.append(known)
         while self.mails:
-            yield self.mails.pop(0)
+            if isinstance(mail := self.mails.pop(0), Exception):
+                raise mail
+            yield mail
 
     async def done(self, uid: int) -> None:
         if self.unmarked:
@@ -425,6 +427,14 @@ class TestAMailbox:
         waits = await listened(monkeypatch, tmp_path, Box(tmp_path, [], fails), Desk(None))
         assert waits == [1, 5, 30, 120, 120, 300]
         assert caplog.records[-1].levelno == logging.ERROR
+
+    async def test_a_mail_that_is_taken_makes_the_next_outage_the_first(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        gone = Unavailable("it ended the connection")
+        mails = [gone, gone, *(Unfetched(Cursor(7, uid), 1, "too large") for uid in (101, 102)), gone, gone]
+        waits = await listened(monkeypatch, tmp_path, Box(tmp_path, mails, []), Desk(None))
+        assert waits == [1, 5, 1, 5]
 
     async def test_a_mail_that_cannot_be_fetched_is_told_and_the_next_is_read_though_marking_fails(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture

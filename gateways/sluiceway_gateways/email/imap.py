@@ -75,10 +75,12 @@ class EmailImap(MailGateway[Imap], Listener):
     exclusive = True
 
     _failed: tuple[Cursor | None, int] = (None, 0)
+    _failures = 0
+    """How often it failed in a row; a mail that was taken, or a round to its end, begins a new one."""
 
     async def listen(self, desk: Desk) -> None:
         """Until cancelled: what is new, in order, then what comes."""
-        failures, wait_s = 0, 0
+        wait_s = 0
         while True:
             with tempfile.TemporaryDirectory(prefix="sluiceway-imap-") as folder:
                 mailbox = Mailbox(Path(folder))
@@ -87,14 +89,14 @@ class EmailImap(MailGateway[Imap], Listener):
                     await self._begin(desk, mailbox)
                     while True:
                         await self._round(desk, mailbox)
-                        failures = 0
+                        self._failures = 0
                         await mailbox.wait()
                 except CredentialsRefused as error:
                     log.error("mailbox.refused: %s", error)
                     wait_s = REFUSED_S
                 except Unavailable as error:
-                    wait_s = PAUSES_S[min(failures, len(PAUSES_S) - 1)]
-                    failures += 1
+                    wait_s = PAUSES_S[min(self._failures, len(PAUSES_S) - 1)]
+                    self._failures += 1
                     log.warning("mailbox.unavailable: %s; again in %d s", error, wait_s)
                 finally:
                     await mailbox.close()
@@ -113,6 +115,7 @@ class EmailImap(MailGateway[Imap], Listener):
             else:
                 await self._tell(desk, mail)
             await desk.move(msgspec.json.encode(mail.cursor))
+            self._failures = 0
             try:
                 if isinstance(mail, Fetched):
                     await mailbox.done(mail.uid)
