@@ -195,6 +195,42 @@ async def test_an_envelope_in_another_charset_is_text_all_the_same() -> None:
     assert mouth.mails[0][1] == "m\ufffdller@b.example"
 
 
+LETTER = b"MAIL FROM:<ann@customer.example>\r\nRCPT TO:<help@acme.example>\r\nDATA\r\n"
+
+
+async def test_what_follows_a_mail_in_the_same_breath_is_commands() -> None:
+    mouth = Mouth()
+    async with listening(mouth) as port:
+
+        def talking() -> bytes:
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as client, client.makefile("rb") as answers:
+                client.sendall(b"EHLO x\r\n" + LETTER)
+                while not answers.readline().startswith(b"354"):
+                    pass
+                client.sendall(b"one\r\n.\r\n" + LETTER + b"two\r\n.\r\nQUIT\r\n")
+                return answers.read()
+
+        assert (await asyncio.to_thread(talking)).endswith(b"250 2.0.0 stored\r\n221 Bye\r\n")
+    assert [mail for mail, _, _ in mouth.mails] == [b"one\r\n", b"two\r\n"]
+
+
+async def test_who_hangs_up_within_a_mail_has_sent_none() -> None:
+    mouth = Mouth()
+    async with listening(mouth) as port:
+
+        def talking() -> bytes:
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as client, client.makefile("rb") as answers:
+                client.sendall(b"EHLO x\r\n" + LETTER)
+                while not answers.readline().startswith(b"354"):
+                    pass
+                client.sendall(b"half\r\n")
+                client.shutdown(socket.SHUT_WR)
+                return answers.read()
+
+        assert b"stored" not in await asyncio.to_thread(talking)
+    assert mouth.mails == []
+
+
 async def test_lmtp_answers_for_each_recipient() -> None:
     mouth = Mouth()
     async with listening(mouth, lmtp=True) as port:

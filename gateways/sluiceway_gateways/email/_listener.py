@@ -19,9 +19,12 @@ from aiosmtpd.smtp import SMTP, Envelope, Session, syntax
 
 from sluiceway import Unavailable
 
+from ._dots import Content
+
 log = logging.getLogger(__name__)
-END = b".\r\n"
 IDLE_S, DRAIN_S = 600, 5
+ALL = 1 << 30
+"""More than a stream of asyncio ever holds."""
 MAX_RECIPIENTS = 1000
 
 Take = Callable[[str, str, tuple[str, ...]], Awaitable[None]]
@@ -139,24 +142,18 @@ class _Streaming(SMTP):
         return await self.storing
 
     async def _receive(self, file: IO[bytes]) -> str | None:
-        """Why it can't be taken; it is read to its end all the same, or the rest of it would be taken for commands.
-
-        A dot that begins a line is the line's only where another stands before it.
-        """
-        size, at_start, most, broken = 0, True, self.data_size_limit or 0, False
-        while True:
-            try:
-                piece = await self._reader.readuntil(b"\r\n")
-            except asyncio.LimitOverrunError as error:
-                piece = await self._reader.read(max(1, error.consumed))
-            if at_start and piece == END:
-                broken = broken or not _write(file, b"")
-                return TOO_LARGE if size > most else BUSY if broken else None
-            content = piece[1:] if at_start and piece.startswith(b".") else piece
-            at_start = piece.endswith(b"\r\n")
+        """Why it can't be taken; it is read to its end all the same, or the rest of it would be taken for commands."""
+        size, most, broken, mail = 0, self.data_size_limit or 0, False, Content()
+        while mail.rest is None:
+            block = await self._reader.read(ALL)
+            assert block  # noqa: S101  # aiosmtpd cancels this where the sender hangs up
+            content = mail.feed(block)
             size += len(content)
-            if size <= most and not broken:
+            if content and size <= most and not broken:
                 broken = not _write(file, content)
+        self._reader.feed_data(mail.rest)  # commands, before any that are still to come
+        broken = broken or not _write(file, b"")
+        return TOO_LARGE if size > most else BUSY if broken else None
 
     async def _store(self, path: str, sender: str, recipients: tuple[str, ...]) -> str:
         try:
