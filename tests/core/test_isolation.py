@@ -349,6 +349,12 @@ class TestAWorker:
         assert set(names) <= {"PATH", "LANG", "LC_CTYPE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "MALLOC_ARENA_MAX"}
         assert "0123456789abcdef" not in str(await one.do("real_environment"))
 
+    async def test_goes_after_its_parent_in_whose_session_it_is(self, one: House) -> None:
+        pid = await one.do("pid")
+        assert isinstance(pid, int)
+        assert os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, 0)
+        assert (os.getpgid(pid), os.getsid(pid)) == (pid, os.getsid(0))
+
     async def test_has_none_of_its_parents_files_open(self, one: House, tmp_path: Path) -> None:
         with (tmp_path / "secret").open("w") as file:
             os.set_inheritable(file.fileno(), True)

@@ -182,7 +182,7 @@ def _spawn(theirs: socket.socket) -> subprocess.Popen[bytes]:
         pass_fds=[number],
         env=ENVIRONMENT | {name: os.environ[name] for name in PASSED_ON if name in os.environ},
         cwd="/",
-        start_new_session=True,
+        process_group=0,  # no session: Linux's autogroups give each the same share, whatever nice says
     )
 
 
