@@ -19,7 +19,7 @@ from ..ports import free_port
 
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, OTHER_CORE = CORES[0], CORES[-1]
-PATIENCE_S = 15
+PATIENCE_S = 60
 CONFIG = """
 [nats]
 url = "nats://127.0.0.1:{nats}"
