@@ -35,6 +35,7 @@ def nested() -> bytes:
 MAILS: dict[str, Callable[[], bytes]] = {
     "25 MB, a file": large,
     "25 MB, text": lambda: HEADER + b"\r\n" + b"words in a line\r\n" * 1_470_000,
+    "25 MB, one line": lambda: HEADER + b"\r\n" + b"x" * 25_000_000,
     "25 MB, lines that look like delimiters": lambda: MIXED + b"--x\n" * 6_250_000,
     "3,000 parts in parts": nested,
     "3,000 parts": lambda: MIXED + b"--q\r\n\r\nx\r\n" * 3000,

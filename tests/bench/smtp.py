@@ -1,7 +1,7 @@
 """What mail costs that comes in by SMTP: CPU and memory of the process that listens, and whether all of it is there.
 
-Run as `python -m tests.bench.smtp`. The listener has a core of its own; its workers, nats-server and this share the
-other. Every mail is handed in twice, and must be on the stream once; then come large ones, one alone and four at once.
+Run as `python -m tests.bench.smtp`. The listener and its workers have one core; nats-server and this share the other.
+Every mail is handed in twice, and must be on the stream once; then come large ones, one alone and four at once.
 """
 
 from __future__ import annotations
