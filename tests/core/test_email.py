@@ -210,6 +210,25 @@ async def test_a_forged_sender_joins_nobody(post: Post) -> None:
     assert received(forged).message.author.assurance == "asserted"
 
 
+async def test_a_forged_from_cc_or_in_reply_to_joins_no_conversation(post: Post) -> None:
+    """Nor does anything else that a mail says of who wrote it, or whom it is about."""
+    await post.write(message_id="first")
+    (first,) = await post.received()
+    ours = "<first@customer.example>"
+    await post.write("From", ANN, proven=False)
+    await post.write("From, In-Reply-To, Cc", ANN, proven=False, message_id="forged", Cc=EVE, In_Reply_To=ours)
+    await post.write("In-Reply-To and References", EVE, In_Reply_To=ours, References=ours)
+    await post.write("Cc and Reply-To", EVE, Cc=f"Ann <{ANN}>", Reply_To=ANN, In_Reply_To=ours)
+    await post.write("Copied in by what was forged", EVE, In_Reply_To="<forged@customer.example>")
+    await post.write("Sender and Resent-From", EVE, Sender=ANN, Resent_From=ANN)
+    await post.write(f"---- Forwarded message ----\nFrom: Ann <{ANN}>\nSubject: Kettle\n\nIt leaks.", EVE)
+    _, *others = await post.received(8)
+    assert [e for e in others if first.subject == e.subject or first.contactid == e.contactid] == []
+    resent, forwarded = (received(event).message.ext["email"] for event in others[-2:])
+    assert resent["resent_from"] == [ANN]
+    assert forwarded["forwarded_from"] == {"address": ANN, "name": "Ann"}
+
+
 async def test_a_strangers_authentication_results_are_not_believed(post: Post) -> None:
     mail = letter("Hello", proven=False)
     del mail["Authentication-Results"]
