@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
-from .events import Error
+from .events import Error, Wait
 from .values import AddressUri, Base, ByteCount, Channel, Id, MediaRef, Time, Timed
 
 
@@ -101,6 +101,29 @@ class MediaUploadAnswer(Answer, Timed, frozen=True, kw_only=True):
     max_bytes: ByteCount | None = None
 
 
+class CallQueue(Question, frozen=True, kw_only=True):
+    """How long would a call wait that is asked for now, or this one that waits already?"""
+
+    name: ClassVar[str] = "call-queue"
+    skill: str | None = None
+    call_id: Id | None = None
+
+
+class CallQueueAnswer(Answer, Timed, frozen=True, kw_only=True):
+    """`waiting` are in the queue, `agents` could take a call of this skill, `free` of them at once.
+
+    `position` counts from 1; no `wait_ms`, no honest estimate. What is closed opens at `opens_at`.
+    """
+
+    is_open: bool | None = None
+    opens_at: Time | None = None
+    waiting: int = 0
+    agents: int = 0
+    free: int = 0
+    position: int | None = None
+    wait_ms: Wait | None = None
+
+
 class StoredFile(Base, frozen=True, kw_only=True):
     """A file that is stored: `ref` is what a `media` part names, `mime` what the content is, by itself."""
 
@@ -118,6 +141,11 @@ class Ask(NamedTuple):
 
 ASKS: Mapping[str, Ask] = {
     ask.question.name: ask
-    for ask in (Ask(CanSend, CanSendAnswer), Ask(MediaUrl, MediaUrlAnswer), Ask(MediaUpload, MediaUploadAnswer))
+    for ask in (
+        Ask(CanSend, CanSendAnswer),
+        Ask(MediaUrl, MediaUrlAnswer),
+        Ask(MediaUpload, MediaUploadAnswer),
+        Ask(CallQueue, CallQueueAnswer),
+    )
 }
 """The questions of this version, by the last token of their subject."""

@@ -1,7 +1,7 @@
 """Commands: what an application asks a gateway or the dispatcher to do. A command asks, it never tells.
 
 What becomes of a command is on the stream, with the command's id as `causationid`; of a live one nothing is. Types
-reserved for later versions: control.take|pass|release, conversation.assign|label, note.add, agent.set, feedback.ask.
+reserved for later versions: control.take|pass|release, conversation.assign|label, note.add, feedback.ask.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from .events import Error
 from .messages import MessageRef, Party, Visibility
 from .parts import AnyPart
 from .values import AddressUri, Base, Channel, Id, Milliseconds, Time, Timed
@@ -97,17 +98,25 @@ class TypingSet(CommandData, frozen=True, kw_only=True):
 
 
 class CallRequest(CommandData, Timed, frozen=True, kw_only=True):
-    """Put a call to a customer into the queue."""
+    """Put a call to a customer into the queue; `call_id` is the idempotency key.
+
+    The number is `address`, else the one that the contact of the conversation has. One that nobody proved is asked for
+    proof first, unless `is_proven`. Of equal `priority`, a number that is higher the more it hurries, the place is by
+    the time of the command. `reason` is told to the agent. The command's subject is the conversation.
+    """
 
     type: ClassVar[str] = "sluiceway.call.request"
     call_id: Id
     address: AddressUri | None = None
     skill: str | None = None
     not_before: Time | None = None
+    priority: int = 0
+    reason: str | None = None
+    is_proven: bool = False
 
 
 class CallPlace(CommandData, frozen=True, kw_only=True):
-    """Place a call now, for this agent."""
+    """Place a call that waits now, for the agent who claims it."""
 
     type: ClassVar[str] = "sluiceway.call.place"
     call_id: Id
@@ -120,6 +129,68 @@ class CallCancel(CommandData, frozen=True, kw_only=True):
     type: ClassVar[str] = "sluiceway.call.cancel"
     call_id: Id
     reason: str | None = None
+
+
+class CallDial(CommandData, frozen=True, kw_only=True):
+    """The dispatcher's, to the gateway of an account: call one party, `leg` being agent or customer.
+
+    It is done once for each `attempt`, whatever happens. It rings for `ring_ms`.
+    """
+
+    type: ClassVar[str] = "sluiceway.call.dial"
+    call_id: Id
+    attempt: int
+    leg: str
+    address: AddressUri
+    ring_ms: Milliseconds = 25_000
+
+
+class CallHangUp(CommandData, frozen=True, kw_only=True):
+    """The dispatcher's, to the gateway of an account: end what it calls `external_id`."""
+
+    type: ClassVar[str] = "sluiceway.call.hang_up"
+    call_id: Id
+    external_id: str
+
+
+class CallStep(CommandData, Timed, frozen=True, kw_only=True):
+    """A gateway's, to the dispatcher: how a call went on. `address` is the other party's, `account` ours.
+
+    `step` is placed, ringing, answered, accepted, declined, connected, busy, no_answer, failed, canceled, completed,
+    lost (nobody knows whether it was placed) for a leg, which is agent or customer; arrived, wants_call_back,
+    wants_person, left_message, hung_up for somebody who calls us; recording; or due, when its time has come.
+    """
+
+    type: ClassVar[str] = "sluiceway.call.step"
+    call_id: Id
+    step: str
+    leg: str = ""
+    attempt: int = 0
+    external_id: str | None = None
+    channel: Channel | None = None
+    account: str | None = None
+    address: AddressUri | None = None
+    assurance: str = "asserted"
+    name: str | None = None
+    duration_ms: Milliseconds | None = None
+    occurred_at: Time | None = None
+    error: Error | None = None
+
+
+class AgentSet(CommandData, frozen=True, kw_only=True):
+    """Say who an agent is and whether calls may be put through; it replaces what was said before.
+
+    `agent_id` is a token. `reach` are the addresses at which calls reach them, in order of preference. `state` is
+    available, busy, away or offline: only who is available is given calls, at most `capacity` at once.
+    """
+
+    type: ClassVar[str] = "sluiceway.agent.set"
+    agent_id: str
+    state: str
+    name: str | None = None
+    skills: tuple[str, ...] = ()
+    reach: tuple[AddressUri, ...] = ()
+    capacity: int = 1
 
 
 class ConversationOpen(CommandData, frozen=True, kw_only=True):
@@ -211,6 +282,10 @@ COMMANDS: Mapping[str, type[CommandData]] = {
         CallRequest,
         CallPlace,
         CallCancel,
+        CallDial,
+        CallHangUp,
+        CallStep,
+        AgentSet,
         ConversationOpen,
         ConversationClose,
         ContactLink,

@@ -2,7 +2,7 @@
 
 The type of an event is "sluiceway." + family + "." + verb; its `data` is one of the structures below. Types reserved
 for later versions: feedback.requested|received, sla.started|paused|warned|breached|met, control.offered|accepted|
-passed|released|taken, conversation.assigned|labelled, note.added, agent.changed, commerce.order|shipment|context,
+passed|released|taken, conversation.assigned|labelled, note.added, commerce.order|shipment|context,
 social.mentioned, message.annotated, template.status.
 """
 
@@ -304,13 +304,19 @@ class Wait(Base, frozen=True, kw_only=True):
 
 
 class CallRequested(EventData, Timed, frozen=True, kw_only=True):
-    """Somebody wants to be called. `state` is requested."""
+    """Somebody wants to be called, or calls. `state` is requested, scheduled, or unproven: proof is asked for.
+
+    `direction` is outbound where we are to call, inbound where they did.
+    """
 
     type: ClassVar[str] = "sluiceway.call.requested"
     call_id: Id
     state: str
     address: AddressUri | None = None
     not_before: Time | None = None
+    skill: str | None = None
+    reason: str | None = None
+    direction: str = "outbound"
 
 
 class CallQueued(EventData, frozen=True, kw_only=True):
@@ -323,18 +329,26 @@ class CallQueued(EventData, frozen=True, kw_only=True):
     wait_ms: Wait | None = None
 
 
-class CallUpdated(EventData, frozen=True, kw_only=True):
-    """A call went on. `state` is offered, ringing, answered, connected, held, retrying."""
+class CallUpdated(EventData, Timed, frozen=True, kw_only=True):
+    """A call went on. `state` is offered, ringing, answered, connected, held, retrying.
+
+    `by` is the agent, where there is one; `retry_at` is when the customer is tried again.
+    """
 
     type: ClassVar[str] = "sluiceway.call.updated"
     call_id: Id
     state: str
     by: Party | None = None
     error: Error | None = None
+    retry_at: Time | None = None
 
 
 class CallEnded(EventData, frozen=True, kw_only=True):
-    """A call is over. `disposition` is one of vCon's: no-answer, congestion, failed, busy, hung-up, voicemail-…"""
+    """A call is over. `state` is answered, given_up, canceled or unknown (nobody can say whether it was placed).
+
+    `disposition` is, where nobody spoke, one of vCon's (draft-ietf-vcon-vcon-core): no-answer, congestion, failed,
+    busy, hung-up, voicemail-no-message. `duration_ms` is how long they spoke, `waited_ms` how long the customer waited.
+    """
 
     type: ClassVar[str] = "sluiceway.call.ended"
     call_id: Id
@@ -342,10 +356,12 @@ class CallEnded(EventData, frozen=True, kw_only=True):
     disposition: str | None = None
     duration_ms: Milliseconds | None = None
     error: Error | None = None
+    waited_ms: Milliseconds | None = None
+    by: Party | None = None
 
 
 class CallRecording(EventData, frozen=True, kw_only=True):
-    """A recording of a call is there."""
+    """A recording of a call. `state` is pending, stored or failed."""
 
     type: ClassVar[str] = "sluiceway.call.recording"
     call_id: Id
@@ -361,6 +377,17 @@ class CallTranscript(EventData, frozen=True, kw_only=True):
     call_id: Id
     state: str
     text: str
+
+
+class AgentChanged(EventData, frozen=True, kw_only=True):
+    """What is known of an agent now. `state` is available, busy, away or offline."""
+
+    type: ClassVar[str] = "sluiceway.agent.changed"
+    agent_id: str
+    state: str
+    name: str | None = None
+    skills: tuple[str, ...] = ()
+    capacity: int = 1
 
 
 class ConsentChanged(EventData, frozen=True, kw_only=True):
@@ -458,6 +485,7 @@ EVENTS: Mapping[str, type[EventData]] = {
         CallEnded,
         CallRecording,
         CallTranscript,
+        AgentChanged,
         ConsentChanged,
         CommandFailed,
         ErrorDeadLetter,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
 
-from .gateway import Flow
+from .gateway import Ask, Consulting, Flow
 
 T = TypeVar("T")
+
+Answering = Callable[[Ask], Awaitable[Any]]
+"""What a gateway asks of core. Raises `Unavailable`."""
 
 
 class Driver(Protocol):
     """Plays the flows of a gateway against its provider."""
 
-    async def play(self, flow: Flow[T]) -> T:
-        """The flow's result. Raises what the flow raises, a `SendError` mostly."""
+    async def play(self, flow: Flow[T] | Consulting[T], ask: Answering | None = None) -> T:
+        """The flow's result. Raises what the flow raises, a `SendError` mostly. Without `ask`, it may not ask."""

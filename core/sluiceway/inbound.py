@@ -19,11 +19,12 @@ from sluiceway_contracts.values import now
 from . import metrics
 from .accounts import Accounts
 from .budget import Budget
-from .driver import Driver
+from .driver import Answering, Driver
 from .errors import Ambiguous, Malformed, Throttled, TooLarge, Unavailable, Unreachable, Unverified
 from .facts import Facts, explained
 from .gateway import (
     AnyFact,
+    CallStep,
     Collector,
     Consent,
     Desk,
@@ -54,7 +55,7 @@ COLLECT_S = 120
 class Inbound:
     """The way in, for every hook of this process. `facts` is None until NATS was reached for the first time.
 
-    `desks` are those of connections that collect, by name.
+    `desks` are those of connections that collect, by name; `asked` answers what gateways ask of core.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Inbound:
     ) -> None:
         self.facts = facts
         self.desks: Mapping[str, Desk] = {}
+        self.asked: Answering | None = None
         self._accounts = accounts
         self._driver = driver
         self._spool = spool
@@ -166,7 +168,7 @@ class Inbound:
         if isinstance(received, Intake):
             return received
         try:
-            return await self._driver.play(received)
+            return await self._driver.play(received, self.asked)
         except (Unreachable, Throttled, Ambiguous) as error:
             raise Unavailable(f"the provider could not be asked: {error.code}") from error
 
@@ -228,8 +230,8 @@ def _sender(accounts: Accounts, connection: str, fact: AnyFact) -> tuple[str, st
                 return served.tenant, addresses.normalise(fact.sender)
             case Consent():
                 return served.tenant, addresses.normalise(fact.address)
-            case Receipt():
-                return served.tenant, fact.external_id
+            case Receipt(external_id=about) | CallStep(call_id=about):
+                return served.tenant, about
             case Unreadable():
                 return None
     except (addresses.InvalidAddress, TypeError, AttributeError):  # the gateway's word is not to be trusted

@@ -145,6 +145,44 @@ class Conversations(Section, frozen=True, kw_only=True):
     tenants: dict[str, TenantWindow] = {}
 
 
+Clock = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]|24):[0-5][0-9]$")]
+Prefix = Annotated[str, Meta(pattern=r"^\+[0-9]{1,15}$")]
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+
+
+class TenantCalls(Section, frozen=True, kw_only=True):
+    """`[calls.tenants.<tenant>]`: when and how a tenant's customers are called.
+
+    `hours` has, by day of the week, from when to when, such as "09:00-17:30", in the time of `zone` (IANA); without
+    any it is always open. `holidays` are dates. `first` is who is called first, agent or customer.
+
+    A number is called only where it begins with one of `prefixes`, and for at most `per_number_day` requests a day,
+    and `per_hour` of the tenant. Somebody who does not answer is tried again after each of `retries_s`. It rings for
+    `ring_s`; an agent who did not answer is left alone for `agent_pause_s`. With `record`, consent is announced.
+    With `updates`, who waits is told their place. `words` are what people write who want to be called.
+    """
+
+    zone: str = "UTC"
+    hours: dict[Day, tuple[Clock, ...]] = {}
+    holidays: tuple[Annotated[str, Meta(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$")], ...] = ()
+    first: Literal["agent", "customer"] = "agent"
+    prefixes: tuple[Prefix, ...] = ()
+    per_number_day: Annotated[int, Meta(ge=1)] = 3
+    per_hour: Annotated[int, Meta(ge=1)] = 100
+    retries_s: tuple[Annotated[int, Meta(ge=1, le=86_400)], ...] = (300, 1800)
+    ring_s: Annotated[int, Meta(ge=5, le=120)] = 25
+    agent_pause_s: Annotated[int, Meta(ge=0, le=3600)] = 60
+    record: bool = False
+    updates: bool = True
+    words: tuple[str, ...] = ("call me", "call me back", "callback", "call back", "rückruf", "ruf mich an", "rappel")
+
+
+class Calls(Section, frozen=True, kw_only=True):
+    """`[calls]`: telephone calls, for the tenants that are named here alone."""
+
+    tenants: dict[str, TenantCalls] = {}
+
+
 class Core(Section, frozen=True, kw_only=True):
     """Everything but connections and accounts, which only their gateways can read."""
 
@@ -157,3 +195,4 @@ class Core(Section, frozen=True, kw_only=True):
     spool: Spool = Spool()
     media: Media = Media()
     conversations: Conversations = Conversations()
+    calls: Calls = Calls()

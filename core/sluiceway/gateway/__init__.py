@@ -6,7 +6,9 @@ reading, writing, waiting and retrying. What a gateway can do is what it impleme
 
 from .abilities import (
     Actor,
+    Caller,
     Collector,
+    Consulting,
     Deliverer,
     Desk,
     Files,
@@ -18,10 +20,12 @@ from .abilities import (
     Sender,
     Webhook,
 )
+from .calls import Ask, CallView, Dial, QueueView
 from .capabilities import Capabilities, Fault, Limit, Menus, Outcome, Rate, Retries
 from .facts import (
     AnyFact,
     Assurance,
+    CallStep,
     Consent,
     Correspondent,
     Deleted,
@@ -45,15 +49,21 @@ __all__ = [
     "Action",
     "Actor",
     "AnyFact",
+    "Ask",
     "Assurance",
     "Attachment",
+    "CallStep",
+    "CallView",
+    "Caller",
     "Capabilities",
     "Collector",
     "Consent",
+    "Consulting",
     "Correspondent",
     "Deleted",
     "Deliverer",
     "Desk",
+    "Dial",
     "Edited",
     "Fact",
     "Fault",
@@ -70,6 +80,7 @@ __all__ = [
     "Outbound",
     "Outcome",
     "Purpose",
+    "QueueView",
     "Rate",
     "Reaction",
     "Receipt",

@@ -13,6 +13,7 @@ from sluiceway_contracts import CommandData, Error, StoredFile
 
 from .. import errors as e
 from ..wire import Request, Response
+from .calls import Ask, Dial
 from .capabilities import Capabilities, Fault, Limit, Outcome
 from .facts import AnyFact, Intake
 from .outbound import Action, Attachment, Outbound, Sent, Wanted
@@ -27,6 +28,10 @@ Flow: TypeAlias = Generator[Request, Response, T]
 
 Core throws `Unreachable`, `Throttled` (HTTP 429) or `Ambiguous` into it where there is no response to send.
 """
+
+
+Consulting: TypeAlias = Generator[Request | Ask, Any, T]
+"""A `Flow` that may ask core as well: it is sent what `Ask` says."""
 
 
 class Gateway(ABC, Generic[C, A]):
@@ -108,7 +113,7 @@ class Webhook(ABC):
         """Return if the provider sent it; raise `Unverified` or `Malformed` otherwise."""
 
     @abstractmethod
-    def receive(self, request: Request) -> Intake | Flow[Intake]:
+    def receive(self, request: Request) -> Intake | Flow[Intake] | Consulting[Intake]:
         """Read a delivery that `verify` passed. Raises `Malformed`, which parks it with its raw bytes."""
 
     def limits(self, request: Request) -> tuple[Limit, ...]:
@@ -155,6 +160,22 @@ class Sender(ABC):
     @abstractmethod
     def send(self, message: Outbound[Any]) -> Flow[Sent]:
         """Send exactly one message of the provider's. Raises a `SendError`."""
+
+
+class Caller(ABC):
+    """The provider places telephone calls."""
+
+    @abstractmethod
+    def dial(self, order: Dial[Any]) -> Flow[str]:
+        """Place it; the provider's id. Raises a `SendError`."""
+
+    @abstractmethod
+    def find(self, order: Dial[Any]) -> Flow[str | None]:
+        """The provider's id of a call that may have been placed, or None where there is none. Raises a `SendError`."""
+
+    @abstractmethod
+    def hang_up(self, account: Account, external_id: str) -> Flow[None]:
+        """End a call, or do nothing where it has ended. Raises a `SendError`."""
 
 
 class MediaFetcher(ABC):

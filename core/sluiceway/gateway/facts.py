@@ -136,6 +136,28 @@ class Receipt(Fact, frozen=True, kw_only=True, tag="receipt"):
     ext: Mapping[str, Any] = {}
 
 
+class CallStep(Fact, frozen=True, kw_only=True, tag="call"):
+    """How a call went on; `step` is a word of the contract's `CallStep`. `at` is our number.
+
+    `call_id` is a UUID: the one that was dialled for, or for somebody who calls us one that the gateway makes of the
+    provider's id, always the same. `external_id` is the provider's id of the leg, `address` the other party's.
+    `assurance` says how well a caller's number is proven: asserted unless the network vouches for it. `recording` is
+    what `MediaFetcher.locate` needs to find the recording.
+    """
+
+    call_id: str
+    step: str
+    leg: str = ""
+    attempt: int = 0
+    external_id: str | None = None
+    address: str | None = None
+    assurance: Assurance = "asserted"
+    name: str | None = None
+    duration_ms: int | None = None
+    recording: str | None = None
+    error: Error | None = None
+
+
 class Consent(Fact, frozen=True, kw_only=True, tag="consent"):
     """A customer said stop or start: `state` is revoked or granted, `method` says how, `evidence` what they did."""
 
@@ -153,7 +175,7 @@ class Unreadable(Fact, frozen=True, kw_only=True, tag="unreadable"):
     why: str
 
 
-AnyFact: TypeAlias = Received | Reaction | Edited | Deleted | Seen | Receipt | Consent | Unreadable
+AnyFact: TypeAlias = Received | Reaction | Edited | Deleted | Seen | Receipt | Consent | CallStep | Unreadable
 
 
 class Intake(Struct, frozen=True, kw_only=True):

@@ -13,12 +13,13 @@ import io
 import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 
-from ..errors import Ambiguous, Rejected, SendError, Throttled, Unreachable
-from ..gateway import Files, Flow
+from ..driver import Answering
+from ..errors import Ambiguous, Rejected, SendError, Throttled, Unavailable, Unreachable
+from ..gateway import Ask, Consulting, Files, Flow
 from ..wire import File, Request, Response
 
 T = TypeVar("T")
@@ -57,15 +58,15 @@ class Client:
         """Close every connection."""
         await self._session.close()
 
-    async def play(self, flow: Flow[T]) -> T:
+    async def play(self, flow: Flow[T] | Consulting[T], ask: Answering | None = None) -> T:
         """Make the requests of a flow and return its result. Raises what the flow raises, a `SendError` mostly."""
-        answer: Response | SendError | None = None
+        answer: Any = None
         try:
             while True:
-                request = flow.throw(answer) if isinstance(answer, SendError) else flow.send(answer)  # type: ignore[arg-type]  # None starts a generator
+                wanted = flow.throw(answer) if isinstance(answer, SendError | Unavailable) else flow.send(answer)
                 try:
-                    answer = await self.exchange(request)
-                except SendError as error:
+                    answer = await (self.exchange(wanted) if isinstance(wanted, Request) else _asked(ask, wanted))
+                except (SendError, Unavailable) as error:
                     answer = error
         except StopIteration as stop:
             result: T = stop.value
@@ -113,6 +114,12 @@ class Client:
         files = self._files
         opened = [_exact(await files.open(p.ref), p.size) if isinstance(p, File) else p for p in request.pieces]
         return _chain(opened)
+
+
+async def _asked(ask: Answering | None, question: Ask) -> Any:
+    if ask is None:
+        raise Unavailable("there is nobody here to ask")
+    return await ask(question)
 
 
 async def _chain(pieces: list[bytes | AsyncIterator[bytes]]) -> AsyncIterator[bytes]:
