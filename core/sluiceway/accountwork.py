@@ -14,12 +14,13 @@ from .attachments import Attachments
 from .bus.consumer import Consumer
 from .bus.store import Bucket
 from .bus.work import Queue
+from .calls.placing import Placed, Placing
 from .caps import Caps, Quota, Quotas
 from .config import Core
 from .dispatch import Shared
 from .fetcher import Fetcher
 from .fetches import Fetches
-from .gateway import Deliverer, MediaFetcher, Sender
+from .gateway import Caller, Deliverer, MediaFetcher, Sender
 from .health import Health
 from .http.client import Client
 from .http.download import Downloads
@@ -53,7 +54,7 @@ class AccountWork:
         self._client = client
         self._downloads = downloads
         self._quotas = Quotas(Bucket(shared.link, shared.layout.messages, Quota), core.limits.per_tenant_hour)
-        sending = (served for served in accounts if isinstance(served.gateway, Sender | Deliverer))
+        sending = (served for served in accounts if isinstance(served.gateway, Sender | Deliverer | Caller))
         self._consumers = {served: self._consumer(served) for served in sending}
         fetching = (served for served in accounts if isinstance(served.gateway, MediaFetcher))
         self._queues = {served: self._queue(served, fetches.subject(served)) for served in fetching}
@@ -115,6 +116,15 @@ class AccountWork:
             acts=Acts(served, s.continuity, s.identity, s.ledger, s.stream, self._client),
             attachments=attachments,
             loops=Loops(served, Bucket(s.link, s.layout.messages, Answered), s.identity, s.placement.latest),
+            placing=Placing(
+                served,
+                s.link,
+                s.prefix,
+                identity=s.identity,
+                placed=Bucket(s.link, s.layout.messages, Placed),
+                driver=self._client,
+                health=self._health[served],
+            ),
         )
 
     def _fetcher(self, served: Served, queue: Queue) -> Fetcher:

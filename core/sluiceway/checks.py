@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct
 
 from sluiceway_contracts import (
     LIVE_COMMANDS,
+    CallDial,
+    CallHangUp,
     Command,
     CommandData,
     MessageMarkSeen,
@@ -28,7 +30,7 @@ from sluiceway_contracts.parts import AnyPart
 from .accounts import Served
 from .bus.consumer import Delivery
 from .errors import SluicewayError
-from .gateway import Actor
+from .gateway import Actor, Caller, Deliverer, Sender
 
 EXPIRES_AFTER = datetime.timedelta(hours=72)
 MAX_COMMAND_BYTES = 1 << 18
@@ -94,6 +96,22 @@ class ActTask(Struct, frozen=True, kw_only=True):
         return self.conversation
 
 
+class CallTask(Struct, frozen=True, kw_only=True):
+    """A leg of a call to place, or to end."""
+
+    delivery: Delivery
+    command: Command
+    call_id: str
+
+    @property
+    def lane(self) -> str:
+        """One call's orders are carried out in order."""
+        return self.call_id
+
+
+AnyTask: TypeAlias = Task | ActTask | CallTask
+
+
 def decode(delivery: Delivery, subject: subjects.CommandSubject) -> Command:
     """A command that its subject does not contradict. Raises `Refusal`."""
     if len(delivery.data) > MAX_COMMAND_BYTES:
@@ -119,7 +137,7 @@ def decode(delivery: Delivery, subject: subjects.CommandSubject) -> Command:
     return command
 
 
-def read(delivery: Delivery, subject: subjects.CommandSubject, served: Served) -> Task | ActTask:
+def read(delivery: Delivery, subject: subjects.CommandSubject, served: Served) -> AnyTask:
     """The task that a command for this account comes to. Raises `Refusal`."""
     command = decode(delivery, subject)
     try:
@@ -129,13 +147,15 @@ def read(delivery: Delivery, subject: subjects.CommandSubject, served: Served) -
         raise
 
 
-def _task(delivery: Delivery, subject: subjects.CommandSubject, served: Served, command: Command) -> Task | ActTask:
+def _task(delivery: Delivery, subject: subjects.CommandSubject, served: Served, command: Command) -> AnyTask:
+    if isinstance(command.data, CallDial | CallHangUp) and isinstance(served.gateway, Caller):
+        return CallTask(delivery=delivery, command=command, call_id=command.data.call_id)
     if isinstance(command.data, MessageReact | MessageMarkSeen) and _can(served, command.data):
         conversation = conversation_of(subject, command, None)
         if conversation is None:
             raise Refusal("invalid", "say which conversation the message is in, as the command's subject")
         return ActTask(delivery=delivery, command=command, act=command.data, conversation=conversation)
-    if not isinstance(command.data, MessageSend):
+    if not (isinstance(command.data, MessageSend) and isinstance(served.gateway, Sender | Deliverer)):
         raise Refusal("unsupported", f"the channel {served.channel} can't do {command.type}")
     return _message(delivery, subject, served, command, command.data)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from urllib.parse import unquote
 
 import msgspec
@@ -15,6 +16,7 @@ from .accounts import Accounts
 from .bus.link import Ack, Link
 from .bus.store import Bucket
 from .bus.streams import Layout
+from .calls.placing import publish
 from .config import Core
 from .driver import Driver
 from .errors import SluicewayError, Unavailable
@@ -176,7 +178,16 @@ class Replay:
         self._parking = _Unforgiving(link, prefix, key, stream)
         self._placement = Placement(core, secret, link, layout, stream)
         ledger = Ledger(link, layout.messages, key, layout.identity)
-        facts = Facts(accounts, key, self._placement, ledger, stream, self._parking, Fetches(link, prefix, key))
+        facts = Facts(
+            accounts,
+            key,
+            self._placement,
+            ledger,
+            stream,
+            self._parking,
+            fetches=Fetches(link, prefix, key),
+            calls=partial(publish, link, prefix),
+        )
         self._inbound = Inbound(accounts, driver, facts=facts)
 
     async def run(self, letter: DeadLetter) -> None:

@@ -7,15 +7,33 @@ from typing import Any
 
 from msgspec import Struct
 
-from sluiceway_contracts import CanSend, ConsentSet, MediaUpload, MediaUrl, MessageSend
+from sluiceway_contracts import (
+    AgentSet,
+    CallCancel,
+    CallPlace,
+    CallQueue,
+    CallRequest,
+    CallStep,
+    CanSend,
+    Command,
+    ConsentSet,
+    MediaUpload,
+    MediaUrl,
+    MessageSend,
+)
 
 from .accounts import Notice
 from .answers import Answers
 from .asks import Answering, Asks, answering
-from .bus.consumer import Consumer
+from .bus.consumer import Consumer, Delivery
 from .bus.link import Link
 from .bus.store import Bucket
 from .bus.streams import Layout
+from .calls.customers import Customers
+from .calls.outbox import Outbox
+from .calls.reader import WishReader
+from .calls.records import CallIndex, CallRecord, Desk, Queue
+from .calls.switchboard import Switchboard
 from .consents import ConsentCommands, ConsentReader, ConsentRecord, Consents
 from .continuity import Continuity
 from .decisions import Decisions
@@ -35,6 +53,7 @@ from .placement import Placement
 from .projection import Projection
 from .register import Register
 from .schedule import Schedule
+from .sections import Calls
 from .sends import Sends
 from .stream import EventStream
 from .survey import Survey
@@ -64,7 +83,7 @@ class Shared(Struct, frozen=True, kw_only=True):
 class Dispatch:
     """All that is done for every tenant, once in a deployment."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, calls: Calls, secret: bytes) -> None:
         link, commands, start = shared.link, shared.layout.commands, f"{shared.prefix}.v1.*"
         self._shared = shared
         self._addressed = Consumer(link, commands, NAME, f"{start}.commands.*.any.>")
@@ -74,11 +93,23 @@ class Dispatch:
         self._register = Register(shared.register)
         self._idle = Idle(Schedule(link, shared.prefix), shared.placement)
         self._consents = Consents(Bucket(link, shared.layout.identity, ConsentRecord), shared.identity)
+        self._switchboard = self._make_switchboard(calls, secret)
+        received = Consumer(link, shared.layout.events, "wishes", f"{start}.events.message.received.>")
+        self._wishes = WishReader(
+            received,
+            shared.prefix,
+            settings=calls,
+            indexes=Bucket(link, shared.layout.messages, CallIndex),
+            forwarding=Forwarding(link, shared.prefix),
+            identity=shared.identity,
+            secret=secret,
+        )
+        self._hears = (received,) if calls.tenants else ()
         self._survey = Survey(shared.continuity, self._register, shared.placement.latest, self._consents)
 
     async def create(self) -> None:
         """Make the consumers. Raises `ConsumerError` or `Unavailable`."""
-        for consumer in (self._addressed, self._all, self._consent):
+        for consumer in (self._addressed, self._all, self._consent, *self._hears):
             await consumer.create()
         s = self._shared
         self._projection = await Projection.create(s.link, s.layout, s.prefix, self._idle.hear)
@@ -91,6 +122,8 @@ class Dispatch:
         yield ConsentReader(self._consent, s.prefix, self._consents).run()
         yield Falls(s.link, s.prefix, s.layout.commands, self._routes).run()
         yield self._projection.run()
+        if self._hears:
+            yield self._wishes.run()
         yield Asks(s.link, s.prefix, self._questions()).run()
 
     def _handlers(self) -> Mapping[str, Handler]:
@@ -100,8 +133,26 @@ class Dispatch:
         return {
             MessageSend.type: self._sends().send,
             ConsentSet.type: consents.set,
+            **{kind.type: self._call for kind in (CallRequest, CallCancel, CallPlace, CallStep, AgentSet)},
             **self._decisions().handlers,
         }
+
+    def _make_switchboard(self, calls: Calls, secret: bytes) -> Switchboard:
+        s = self._shared
+        return Switchboard(
+            Bucket(s.link, s.layout.messages, CallRecord),
+            Bucket(s.link, s.layout.messages, CallIndex),
+            Bucket(s.link, s.layout.identity, Desk),
+            Bucket(s.link, s.layout.messages, Queue),
+            post=Outbox(s.link, s.prefix, s.stream),
+            people=Customers(s.continuity, self._register, self._consents),
+            identity=s.identity,
+            settings=calls,
+            secret=secret,
+        )
+
+    async def _call(self, command: Command, delivery: Delivery) -> None:
+        await self._switchboard.take(command, delivery.epoch)
 
     def _decisions(self) -> Decisions:
         s = self._shared
@@ -118,6 +169,7 @@ class Dispatch:
             CanSend.name: answering(CanSend, self._survey.can_send),
             MediaUrl.name: answering(MediaUrl, media.url),
             MediaUpload.name: answering(MediaUpload, media.upload),
+            CallQueue.name: answering(CallQueue, self._switchboard.queue),
             **Answers(s.link, s.layout.state, s.continuity).asks,
         }
 

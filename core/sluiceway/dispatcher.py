@@ -28,6 +28,7 @@ DRAIN_S = 5
 AT_ONCE = 200
 """More would wait for NATS in vain: each asks it several things."""
 NAME = "dispatcher"
+QUEUED = frozenset({"sluiceway.call", "sluiceway.agent"})
 
 Handler = Callable[[Command, Delivery], Awaitable[None]]
 """Carries out a command. It may be called again with the same one, also after it has done its work, and then does
@@ -43,10 +44,16 @@ class Job(NamedTuple):
 
     @property
     def lane(self) -> tuple[str, str]:
-        """Jobs of one lane are done in order: those of a conversation, else of a tenant and a family of commands."""
+        """Jobs of one lane are done in order: those of a conversation, else of a tenant and a family of commands.
+
+        All that is about calls is one queue.
+        """
         command = self.command
+        family = command.type.rpartition(".")[0]
+        if family in QUEUED:
+            return command.tenant, "calls"
         named = getattr(command.data, "conversation_id", None)
-        return command.tenant, command.subject or named or command.type.rpartition(".")[0]
+        return command.tenant, command.subject or named or family
 
 
 class Dispatcher:

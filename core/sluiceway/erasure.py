@@ -23,6 +23,7 @@ from .bus.link import Link
 from .bus.shred import Denied, Shredder
 from .bus.store import Bucket, Conflict
 from .bus.streams import Layout
+from .calls.records import CallRecord
 from .checks import Refusal
 from .contacts import AddressRecord, Change
 from .continuity import FRESH, Continuity, Tombstone
@@ -80,6 +81,7 @@ class Erasure:
         self._tombstones = Bucket(link, layout.identity, Tombstone)
         self._addresses = Bucket(link, layout.identity, AddressRecord)
         self._messages = Bucket(link, layout.messages, MessageRecord)
+        self._calls = Bucket(link, layout.messages, CallRecord)
 
     async def erase(self, change: Change, by: Party | None = None, reason: str | None = None) -> None:
         """Erase a contact and all that was merged with it. Done again, it finishes, and tells again what was told.
@@ -159,6 +161,13 @@ class Erasure:
         for conversation in traces.conversations:
             await self._shredder.key(bucket, f"{tenant}.v.{conversation}")
 
+    async def _calls_of(self, tenant: str, traces: Traces) -> None:
+        """What the queue has of them; a call that has not ended is nobody's then, and ends."""
+        for key in await self._calls.keys(f"{tenant}.call."):
+            found = await self._calls.get(key)
+            if found is not None and found.value.contact in traces.contacts:
+                await self._shredder.key(self._layout.messages, key)
+
     async def _pass(self, tenant: str, traces: Traces) -> bool:
         """Erase what the streams hold; whether there was anything.
 
@@ -181,6 +190,7 @@ class Erasure:
         if any(command.stream == self._layout.scheduled for command in commands):
             waste = f"{self._prefix}.v1.{tenant}.scheduled.waste"
             await self._shredder.rewrite(self._layout.scheduled, waste)  # the server moved some, and erased nothing
+        await self._calls_of(tenant, traces)
         await self._state(tenant, traces)
         return self._shredder.count > before
 

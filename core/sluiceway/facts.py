@@ -6,6 +6,7 @@ What can't be used is parked. Knows neither providers nor how a fact came here: 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
@@ -26,6 +27,7 @@ from sluiceway_contracts import (
     Piece,
     addresses,
 )
+from sluiceway_contracts import CallStep as CallStepped
 from sluiceway_contracts.events import EventData
 from sluiceway_contracts.parts import complete, plain
 from sluiceway_contracts.values import now
@@ -35,7 +37,19 @@ from .accounts import Accounts, Served
 from .continuity import FRESH, Place
 from .errors import Malformed, SluicewayError, Unavailable
 from .fetches import Fetches
-from .gateway import AnyFact, Consent, Correspondent, Deleted, Edited, Reaction, Receipt, Received, Seen, Unreadable
+from .gateway import (
+    AnyFact,
+    CallStep,
+    Consent,
+    Correspondent,
+    Deleted,
+    Edited,
+    Reaction,
+    Receipt,
+    Received,
+    Seen,
+    Unreadable,
+)
 from .identity import Identity
 from .ledger import Ledger, MessageRecord
 from .locks import Locks
@@ -53,6 +67,8 @@ log = structlog.get_logger(__name__)
 MAX_NAMED_CHARS = 500
 MAX_PARKED_BYTES = 1 << 19
 """A delivery that is larger is not kept whole for one bad entry."""
+CallTeller = Callable[[Served, CallStepped, str], Awaitable[None]]
+"""Tells the queue of calls of a step, under this id. Raises `Unavailable`."""
 AnyRemark = Reaction | Edited | Deleted | Seen
 
 
@@ -67,7 +83,9 @@ class Facts:
         ledger: Ledger,
         stream: EventStream,
         parking: Parking,
+        *,
         fetches: Fetches,
+        calls: CallTeller,
     ) -> None:
         self._accounts = accounts
         self._identity = identity
@@ -77,6 +95,7 @@ class Facts:
         self._stream = stream
         self._parking = parking
         self._fetches = fetches
+        self._calls = calls
         self._locks = Locks()
 
     async def take(self, record: Record, fact: AnyFact) -> None:
@@ -98,6 +117,8 @@ class Facts:
                     await self._receipt(served, fact)
                 case Consent():
                     await self._consent(served, record, fact)
+                case CallStep():
+                    await self._call(served, fact)
                 case Unreadable():
                     raise Malformed(fact.why)
         except Unavailable:
@@ -270,6 +291,27 @@ class Facts:
             )
             id = self._identity.id(served.tenant, served.channel, served.name, "consent", fact.key)
             await self._stream.publish(_event(served, id, place, data, actor="customer"))
+
+    async def _call(self, served: Served, fact: CallStep) -> None:
+        """Hand a step of a call to the queue of calls: one publish, for somebody is on the line."""
+        step = CallStepped(
+            call_id=fact.call_id,
+            step=fact.step,
+            leg=fact.leg,
+            attempt=fact.attempt,
+            external_id=fact.external_id,
+            channel=served.channel,
+            account=served.name,
+            address=addresses.normalise(fact.address) if fact.address is not None else None,
+            assurance=fact.assurance,
+            name=fact.name,
+            duration_ms=fact.duration_ms,
+            recording=fact.recording,
+            occurred_at=fact.occurred_at,
+            error=fact.error,
+        )
+        id = self._identity.id(served.tenant, served.channel, served.name, "call", fact.key)
+        await self._calls(served, step, id)
 
     async def _was_erased(self, served: Served, record: Record, address: str) -> bool:
         """Whether it waited, in a spool say, while its sender was erased: then it is dropped."""

@@ -11,7 +11,7 @@ import datetime
 import msgspec
 import structlog
 
-from sluiceway_contracts import Error, Event, FileRef, MessageMedia, StoredFile
+from sluiceway_contracts import CallRecording, Error, Event, FileRef, MessageMedia, StoredFile
 from sluiceway_contracts.values import now
 
 from . import metrics
@@ -166,15 +166,7 @@ class Fetcher:
 
     async def _tell(self, fetch: Fetch, file: StoredFile | None, error: MediaError | None) -> None:
         state = "stored" if error is None else "failed"
-        data = MessageMedia(
-            message_id=fetch.message_id,
-            part_id=fetch.part_id,
-            state=state,
-            ref=file.ref if file else None,
-            mime=file.mime if file else None,
-            size=file.size if file else None,
-            error=Error(code=error.code, message=str(error), provider_code=error.provider_code) if error else None,
-        )
+        data = _told(fetch, file, error)
         served, once = self._served, self._identity.external_key(self._served.name, fetch.reference)
         event = Event(
             id=self._identity.id(served.tenant, data.type, fetch.message_id, fetch.part_id, once, state),
@@ -193,6 +185,22 @@ class Fetcher:
     async def _publish(self, fetch: Fetch, event: Event) -> None:
         await self._check(fetch)
         await self._stream.publish(event)
+
+
+def _told(fetch: Fetch, file: StoredFile | None, error: MediaError | None) -> MessageMedia | CallRecording:
+    state = "stored" if error is None else "failed"
+    if fetch.call_ms is not None:
+        ref = file.ref if file else None
+        return CallRecording(call_id=fetch.message_id, state=state, ref=ref, duration_ms=fetch.call_ms)
+    return MessageMedia(
+        message_id=fetch.message_id,
+        part_id=fetch.part_id,
+        state=state,
+        ref=file.ref if file else None,
+        mime=file.mime if file else None,
+        size=file.size if file else None,
+        error=Error(code=error.code, message=str(error), provider_code=error.provider_code) if error else None,
+    )
 
 
 def _wait_s(tries: int) -> float:

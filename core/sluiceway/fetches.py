@@ -34,6 +34,8 @@ class Fetch(Struct, frozen=True, kw_only=True, omit_defaults=True):
     contact: str
     conversation: str
     wanted_at: datetime.datetime
+    call_ms: int | None = None
+    """How long the recording of a call is: then `message_id` is the call's."""
 
 
 class Fetches:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import msgspec
 import structlog
@@ -19,11 +21,12 @@ from sluiceway_contracts.values import now
 from . import metrics
 from .accounts import Accounts
 from .budget import Budget
-from .driver import Answering, Driver
+from .driver import Driver
 from .errors import Ambiguous, Malformed, Throttled, TooLarge, Unavailable, Unreachable, Unverified
 from .facts import Facts, explained
 from .gateway import (
     AnyFact,
+    Ask,
     CallStep,
     Collector,
     Consent,
@@ -63,7 +66,7 @@ class Inbound:
     ) -> None:
         self.facts = facts
         self.desks: Mapping[str, Desk] = {}
-        self.asked: Answering | None = None
+        self.asked: Callable[[str, Ask], Awaitable[Any]] | None = None
         self._accounts = accounts
         self._driver = driver
         self._spool = spool
@@ -168,7 +171,8 @@ class Inbound:
         if isinstance(received, Intake):
             return received
         try:
-            return await self._driver.play(received, self.asked)
+            ask = partial(self.asked, connection) if self.asked is not None else None
+            return await self._driver.play(received, ask)
         except (Unreachable, Throttled, Ambiguous) as error:
             raise Unavailable(f"the provider could not be asked: {error.code}") from error
 

@@ -18,8 +18,9 @@ from .accounts import Served
 from .acts import Acts
 from .attachments import Attachments
 from .bus.consumer import Consumer, Delivery
+from .calls.placing import Placing
 from .caps import Caps
-from .checks import ActTask, Aim, Refusal, Task, is_template, read
+from .checks import ActTask, Aim, AnyTask, CallTask, Refusal, Task, is_template, read
 from .contacts import Reach
 from .continuity import Continuity, Talk
 from .errors import SluicewayError, TooLarge
@@ -57,6 +58,7 @@ class AccountSender:
         acts: Acts,
         attachments: Attachments,
         loops: Loops,
+        placing: Placing,
     ) -> None:
         self._served = served
         self._consumer = consumer
@@ -72,7 +74,8 @@ class AccountSender:
         self._acts = acts
         self._attachments = attachments
         self._loops = loops
-        self._lanes: Lanes[Task | ActTask] = Lanes(self._carry_out)
+        self._placing = placing
+        self._lanes: Lanes[AnyTask] = Lanes(self._carry_out)
 
     async def run(self) -> None:
         """Serve until cancelled; then what is in flight is finished and the account given up."""
@@ -97,7 +100,7 @@ class AccountSender:
         else:
             self._line_up(task)
 
-    def _line_up(self, task: Task | ActTask) -> None:
+    def _line_up(self, task: AnyTask) -> None:
         """Into its lane, unless it is there already: what is not acknowledged for long comes again."""
         if task.delivery.epoch != self._epoch:
             self._epoch = task.delivery.epoch
@@ -107,7 +110,7 @@ class AccountSender:
             self._in_hand.add(task.command.id)
             self._lanes.put(task.lane, task)
 
-    async def _carry_out(self, task: Task | ActTask) -> None:
+    async def _carry_out(self, task: AnyTask) -> None:
         again = task.delivery.again
         while task.delivery.epoch == self._consumer.epoch:  # else another process has the account, or it comes again
             try:
@@ -132,10 +135,13 @@ class AccountSender:
                 self._in_hand.discard(task.command.id)
             return
 
-    async def _do(self, task: Task | ActTask, again: bool) -> None:
+    async def _do(self, task: AnyTask, again: bool) -> None:
         """`again`: it may have been begun. What was begun is finished, whatever the customer has written since."""
         if isinstance(task, ActTask):
             await self._acts.run(task)
+            return
+        if isinstance(task, CallTask):
+            await self._placing.run(task.command)
             return
         if task.is_early:
             await surely(self._schedule.put, task.delivery, task.command, task.send.not_before or now())
@@ -178,7 +184,7 @@ class AccountSender:
         await surely(self._loops.admit, task.send, aim.contact, aim.address)
         return aim
 
-    async def _refuse_task(self, task: Task | ActTask, code: str, why: str) -> None:
+    async def _refuse_task(self, task: AnyTask, code: str, why: str) -> None:
         refusal = Refusal(code, why, task.command.id, task.command.type)
         refused = await self._sending.refuse(task, refusal) if isinstance(task, Task) else None
         if refused is not None and isinstance(task, Task) and task.send.attempt is not None:

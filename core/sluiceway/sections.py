@@ -156,17 +156,19 @@ class TenantCalls(Section, frozen=True, kw_only=True):
     `hours` has, by day of the week, from when to when, such as "09:00-17:30", in the time of `zone` (IANA); without
     any it is always open. `holidays` are dates. `first` is who is called first, agent or customer.
 
-    A number is called only where it begins with one of `prefixes`, and for at most `per_number_day` requests a day,
-    and `per_hour` of the tenant. Somebody who does not answer is tried again after each of `retries_s`. It rings for
-    `ring_s`; an agent who did not answer is left alone for `agent_pause_s`. With `record`, consent is announced.
-    With `updates`, who waits is told their place. `words` are what people write who want to be called.
+    A number is called only where it begins with one of `prefixes`, such as "+44", and for at most `per_number_day`
+    requests a day, and `per_hour` of the tenant. Somebody who does not answer is tried again after each of `retries_s`.
+    It rings for `ring_s`; an agent who did not answer is left alone for `agent_pause_s`. With `record`, calls are
+    recorded, and that is announced.
+    With `updates`, who waits is told their place, in the language `lang`, en or de; `texts` replaces some of that.
+    `words` are what people write who want to be called.
     """
 
+    prefixes: Annotated[tuple[Prefix, ...], Meta(min_length=1)]
     zone: str = "UTC"
     hours: dict[Day, tuple[Clock, ...]] = {}
     holidays: tuple[Annotated[str, Meta(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$")], ...] = ()
     first: Literal["agent", "customer"] = "agent"
-    prefixes: tuple[Prefix, ...] = ()
     per_number_day: Annotated[int, Meta(ge=1)] = 3
     per_hour: Annotated[int, Meta(ge=1)] = 100
     retries_s: tuple[Annotated[int, Meta(ge=1, le=86_400)], ...] = (300, 1800)
@@ -174,6 +176,8 @@ class TenantCalls(Section, frozen=True, kw_only=True):
     agent_pause_s: Annotated[int, Meta(ge=0, le=3600)] = 60
     record: bool = False
     updates: bool = True
+    lang: str = "en"
+    texts: dict[str, str] = {}
     words: tuple[str, ...] = ("call me", "call me back", "callback", "call back", "rückruf", "ruf mich an", "rappel")
 
 

@@ -19,6 +19,9 @@ from .bus.consumer import ConsumerError
 from .bus.link import Link
 from .bus.store import Bucket
 from .bus.streams import Layout, StreamsError, ensure
+from .calls.looking import Looking
+from .calls.placing import publish
+from .calls.records import CallRecord, Queue
 from .config import Core
 from .desk import Listening, check_tenants
 from .dispatch import Dispatch, Shared
@@ -170,7 +173,9 @@ class Service:
             self._begin(shared.continuity.directory.follow(tenant))
         parking = Parking(self.link, shared.prefix, self._identity, shared.stream)
         fetches = Fetches(self.link, shared.prefix, self._identity)
-        rooms: list[Dispatch | AccountWork | Listening] = [Dispatch(shared)] if self._dispatches else []
+        rooms: list[Dispatch | AccountWork | Listening] = []
+        if self._dispatches:
+            rooms.append(Dispatch(shared, self._core.calls, self._secret))
         rooms.append(self._account_work(shared, parking, fetches))
         listening = self._listening(shared)
         rooms.append(listening)
@@ -179,8 +184,16 @@ class Service:
         await self.accounts.announce(shared.register)
         self._begin(self._announce_again(shared.register))
         self.inbound.facts = Facts(
-            self.accounts, self._identity, shared.placement, shared.ledger, shared.stream, parking, fetches
+            self.accounts,
+            self._identity,
+            shared.placement,
+            shared.ledger,
+            shared.stream,
+            parking,
+            fetches=fetches,
+            calls=partial(publish, self.link, shared.prefix),
         )
+        self.inbound.asked = self._looking(shared.layout).answer
         self.inbound.desks = listening.desks
         self.media.store = shared.files
         self._serving = True
@@ -193,6 +206,10 @@ class Service:
     def _listening(self, shared: Shared) -> Listening:
         bucket = shared.layout.messages
         return Listening(self.accounts, self.inbound, shared.files, self._workers, self._downloads, self.link, bucket)
+
+    def _looking(self, layout: Layout) -> Looking:
+        calls = Bucket(self.link, layout.messages, CallRecord)
+        return Looking(self.accounts, calls, Bucket(self.link, layout.messages, Queue), self._core.calls)
 
     def _account_work(self, shared: Shared, parking: Parking, fetches: Fetches) -> AccountWork:
         return AccountWork(

@@ -1,0 +1,72 @@
+"""Whom a call reaches, who calls us, and from which account: as contacts, consents and the register have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sluiceway_contracts import is_uuid
+
+from ..consents import Consents
+from ..contacts import Reach
+from ..continuity import Continuity, Talk
+from ..register import Register
+from .change import CHANNEL
+from .room import Number
+
+TEL, WHATSAPP = "tel:", "whatsapp:"
+
+
+class Customers:
+    """The `People` of the switchboard. Methods raise `Unavailable`."""
+
+    def __init__(self, continuity: Continuity, register: Register, consents: Consents) -> None:
+        self._continuity = continuity
+        self._register = register
+        self._consents = consents
+
+    async def number(self, tenant: str, conversation: str | None, address: str | None) -> Number | None:
+        """The address, else the number that the conversation's contact was reached at last, else gave as theirs."""
+        talk = None
+        if conversation is not None and is_uuid(conversation):
+            talk = await self._continuity.find(tenant, conversation)
+        if talk is None:
+            return await self._stranger(tenant, address) if address is not None else None
+        proven = tuple(_proven(talk))
+        asserted = tuple(one for one in talk.asserted if one.startswith(TEL))
+        chosen = address or next(iter((*reversed(proven), *reversed(asserted))), None)
+        if chosen is None:
+            return None
+        return Number(chosen, chosen in proven, talk.contact, talk.conversation)
+
+    async def _stranger(self, tenant: str, address: str) -> Number:
+        """Nobody says in which conversation: the one of whoever has proven the number, if anybody has."""
+        found = await self._continuity.addresses.get(f"{tenant}.a.{self._continuity.token(address)}")
+        person = await self._continuity.directory.find(tenant, found.value.contact) if found is not None else None
+        if person is None:
+            return Number(address, False)
+        return Number(address, True, person.contact, person.record.conversation)
+
+    async def caller(self, tenant: str, account: str, address: str, assurance: str) -> Number:
+        """The conversation of whoever calls; a bare caller id speaks for itself alone."""
+        reach = Reach(address=address, channel=CHANNEL, account=account)
+        place = await self._continuity.resolve(tenant, reach, "inbound", assurance)
+        return Number(address, True, place.contact, place.conversation)
+
+    async def account(self, tenant: str) -> str | None:
+        """The first, by name."""
+        accounts = await self._register.accounts(tenant)
+        return next((name for channel, name in sorted(accounts) if channel == CHANNEL), None)
+
+    async def is_revoked(self, tenant: str, address: str) -> bool:
+        return CHANNEL in await self._consents.revoked(tenant, address)
+
+
+def _proven(talk: Talk) -> Iterator[str]:
+    """The telephone numbers at which the contact wrote to us, or was reached; WhatsApp's are telephone numbers too."""
+    for reach in talk.reaches:
+        if reach.address in talk.asserted:
+            continue
+        if reach.address.startswith(TEL):
+            yield reach.address
+        elif reach.address.startswith(WHATSAPP) and (digits := reach.address.removeprefix(WHATSAPP)).isdecimal():
+            yield f"{TEL}+{digits}"

@@ -1,0 +1,129 @@
+"""What customers write about calls, on whatever channel: that they want one, or no longer, or the code we asked for.
+
+Reads the stream, and gives commands as anybody could. Queues nothing itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import structlog
+
+from sluiceway_contracts import (
+    CallCancel,
+    CallRequest,
+    CallStep,
+    Command,
+    Event,
+    Message,
+    MessageReceived,
+    Undecodable,
+    subjects,
+)
+from sluiceway_contracts.commands import CommandData
+
+from ..bus.consumer import Consumer, Delivery
+from ..bus.store import Bucket
+from ..errors import SluicewayError
+from ..forwarding import Forwarding
+from ..identity import Identity
+from ..patience import surely
+from ..sections import Calls
+from .proof import code, is_given
+from .records import CallIndex
+from .wishes import wish
+
+log = structlog.get_logger(__name__)
+
+
+class WishReader:
+    """For the tenants that have calls."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        prefix: str,
+        *,
+        settings: Calls,
+        indexes: Bucket[CallIndex],
+        forwarding: Forwarding,
+        identity: Identity,
+        secret: bytes,
+    ) -> None:
+        self._consumer = consumer
+        self._prefix = prefix
+        self._tenants = settings.tenants
+        self._indexes = indexes
+        self._forwarding = forwarding
+        self._identity = identity
+        self._secret = secret
+
+    async def run(self) -> None:
+        """Read until cancelled; then another process may."""
+        try:
+            async for delivery in self._consumer.deliveries():
+                await self._take(delivery)
+        finally:
+            with contextlib.suppress(SluicewayError):
+                await self._consumer.release()
+
+    async def _take(self, delivery: Delivery) -> None:
+        try:
+            tenant = subjects.parse_event(delivery.subject, prefix=self._prefix).tenant
+            if tenant in self._tenants:
+                await surely(self._hear, tenant, Event.decode(delivery.data))
+        except (Undecodable, subjects.InvalidSubject) as error:
+            log.warning("wish.unreadable", why=str(error))
+        except Exception:  # one message's fault is no other's
+            log.exception("wish.broken")
+        await delivery.ack()
+
+    async def _hear(self, tenant: str, event: Event) -> None:
+        if not isinstance(event.data, MessageReceived):
+            return
+        found = await self._indexes.get(f"{tenant}.calls")
+        index = found.value if found is not None else CallIndex()
+        for what, data in self._commands(tenant, event, event.data.message, index):
+            command = Command(
+                id=self._identity.id(tenant, "wish", event.data.message.id, what),
+                time=event.time,
+                tenant=tenant,
+                source=f"/{tenant}/apps/sluiceway",
+                subject=event.subject,
+                causationid=event.id,
+                actorrole="customer",
+                data=data,
+            )
+            await self._forwarding.put(command, 1)
+
+    def _commands(
+        self, tenant: str, event: Event, message: Message, index: CallIndex
+    ) -> Iterator[tuple[str, CommandData]]:
+        mine = [
+            call_id for call_id, one in index.open.items() if one.conversation and one.conversation == event.subject
+        ]
+        proven = list(self._proven(event, message, index))
+        yield from ((call_id, CallStep(call_id=call_id, step="proven")) for call_id in proven)
+        wanted = wish(message, self._tenants[tenant].words, waiting=bool(mine))
+        if wanted is None or proven:
+            return
+        if wanted.kind == "cancel":
+            yield from ((call_id, CallCancel(call_id=call_id, reason="customer")) for call_id in mine)
+        elif not mine:
+            call_id = self._identity.id(tenant, "call", message.id)
+            yield (
+                "request",
+                CallRequest(call_id=call_id, address=wanted.address, skill=wanted.skill, reason=wanted.reason),
+            )
+
+    def _proven(self, event: Event, message: Message, index: CallIndex) -> Iterator[str]:
+        """The calls whose number this proves: its code was answered, from there or where it was asked for."""
+        author = message.author
+        for call_id, one in index.open.items():
+            if one.unproven is None:
+                continue
+            from_there = author.address == one.unproven and author.assurance != "asserted"
+            asked_there = one.conversation is not None and one.conversation == event.subject
+            if (from_there or asked_there) and is_given(message.text, code(self._secret, call_id)):
+                yield call_id

@@ -1,0 +1,181 @@
+"""What the active dispatcher remembers of one tenant's calls and agents, and what follows from it. Does no I/O."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Mapping
+
+import msgspec
+from msgspec import Struct
+
+from sluiceway_contracts import CallQueueAnswer, Wait
+
+from ..bus.store import Entry
+from ..gateway import QueueView
+from ..sections import TenantCalls
+from .estimate import Holding, estimate
+from .hours import Hours
+from .order import Available, Waiting, ordered
+from .records import (
+    ARRIVED,
+    IN_HAND,
+    WAITING,
+    Agent,
+    CallIndex,
+    CallRecord,
+    Desk,
+    Place,
+    Queue,
+)
+
+AT_WORK = frozenset({"available", "busy"})
+FIRST_RING = datetime.timedelta(seconds=25)
+"""While somebody who calls is put through, nobody else is given to those agents."""
+
+
+class Room:
+    """One tenant's. What is in it was written to KV."""
+
+    def __init__(self, tenant: str, policy: TenantCalls, index: Entry[CallIndex], desk: Entry[Desk]) -> None:
+        self.tenant = tenant
+        self.policy = policy
+        self.hours = Hours(policy)
+        self.index = index
+        self.desk = desk
+        self.calls: dict[str, Entry[CallRecord]] = {}
+        self.resting: dict[str, datetime.datetime] = {}
+        self.freed: dict[str, datetime.datetime] = {}
+        self.shown: Queue | None = None
+        self.opens: datetime.datetime | None = None
+
+    @property
+    def records(self) -> tuple[CallRecord, ...]:
+        return tuple(entry.value for entry in self.calls.values())
+
+    def waiting(self, now: datetime.datetime) -> tuple[Waiting, ...]:
+        """Those who wait for an agent."""
+        return tuple(
+            Waiting(call_id=r.call_id, skill=r.skill, priority=r.priority, since=r.since, not_before=r.due)
+            for r in self.records
+            if r.state == WAITING
+        )
+
+    def available(self, now: datetime.datetime) -> tuple[Available, ...]:
+        """The agents who may be given calls."""
+        put_through = [r.skill for r in self.records if r.state == ARRIVED and now - r.since < FIRST_RING]
+        return tuple(
+            Available(
+                agent_id=agent.agent_id,
+                skills=agent.skills,
+                capacity=agent.capacity,
+                busy=self.busy(agent),
+                resting_until=self.resting.get(agent.agent_id),
+                free_since=self.freed.get(agent.agent_id),
+            )
+            for agent in self.desk.value.agents.values()
+            if agent.state == "available" and agent.reach and not any(_fits(agent, skill) for skill in put_through)
+        )
+
+    def busy(self, agent: Agent) -> int:
+        """How many calls an agent has in hand."""
+        in_hand = (entry.value for entry in self.calls.values() if entry.value.state in IN_HAND)
+        return sum(r.agent == agent.agent_id or r.agent_address in agent.reach for r in in_hand)
+
+    def agent_at(self, address: str | None) -> Agent | None:
+        """Who answers at an address."""
+        return next((a for a in self.desk.value.agents.values() if address in a.reach), None)
+
+    def places(self, now: datetime.datetime) -> Iterator[tuple[CallRecord, int]]:
+        """Those who wait and may be tried now, each with its position among those of its skill."""
+        counts: dict[str, int] = {}
+        for one in ordered(self.waiting(now), now):
+            counts[one.skill] = counts.get(one.skill, 0) + 1
+            yield self.calls[one.call_id].value, counts[one.skill]
+
+    def wait(self, skill: str, at: int, now: datetime.datetime) -> Wait | None:
+        """How long somebody at this position will wait; None where it can't be said honestly."""
+        if not self.hours.is_open(now):
+            return None
+        return forecast(self.queue(now), skill, at)
+
+    def queue(self, now: datetime.datetime) -> Queue:
+        """What gateways are to know."""
+        waiting: dict[str, int] = {}
+        for one in self.waiting(now):
+            if one.not_before is None or one.not_before <= now:
+                waiting[one.skill] = waiting.get(one.skill, 0) + 1
+        agents = tuple(
+            Place(agent.reach[0], agent.skills, self._is_free(agent, now))
+            for agent in self.desk.value.agents.values()
+            if agent.state in AT_WORK and agent.reach
+        )
+        return Queue(waiting, agents, self.desk.value.holding)
+
+    def answer(self, skill: str, call_id: str | None, now: datetime.datetime) -> CallQueueAnswer:
+        """`ask.call-queue`."""
+        queue, is_open = self.queue(now), self.hours.is_open(now)
+        at: int | None
+        fitting = [place for place in queue.agents if _serves(place, skill)]
+        free, waiting = sum(place.free for place in fitting), queue.waiting.get(skill, 0)
+        if call_id is not None and call_id in self.calls:
+            at = next((at for record, at in self.places(now) if record.call_id == call_id), None)
+            wait = self.wait(skill, at, now) if at is not None else None
+        else:
+            at = waiting + 1
+            wait = Wait(low=0, high=0) if free and not waiting and is_open else self.wait(skill, waiting + 1, now)
+        return CallQueueAnswer(
+            is_open=is_open,
+            opens_at=None if is_open else self.hours.opens_at(now),
+            waiting=waiting,
+            agents=len(fitting),
+            free=free,
+            position=at,
+            wait_ms=wait,
+        )
+
+    def _is_free(self, agent: Agent, now: datetime.datetime) -> bool:
+        until = self.resting.get(agent.agent_id)
+        return agent.state == "available" and self.busy(agent) < agent.capacity and (until is None or until <= now)
+
+
+def view(queue: Queue, skill: str, *, is_open: bool) -> QueueView:
+    """What somebody who calls now can be told."""
+    fitting = [place for place in queue.agents if _serves(place, skill)]
+    waiting = queue.waiting.get(skill, 0)
+    return QueueView(
+        is_open=is_open,
+        waiting=waiting,
+        free=tuple(place.address for place in fitting if place.free) if is_open and not waiting else (),
+        reach=tuple(place.address for place in fitting),
+        wait_ms=forecast(queue, skill, waiting + 1) if is_open else None,
+    )
+
+
+def forecast(queue: Queue, skill: str, at: int) -> Wait | None:
+    """By how long calls have kept agents lately."""
+    agents = sum(_serves(place, skill) for place in queue.agents)
+    return estimate(held(queue.holding, skill), at, agents)
+
+
+def held(holding: Mapping[str, msgspec.Raw], skill: str) -> Holding:
+    """How long calls of a skill keep agents."""
+    raw = holding.get(skill or "_")
+    return msgspec.json.decode(raw, type=Holding) if raw is not None else Holding()
+
+
+def _fits(agent: Agent, skill: str) -> bool:
+    return not skill or not agent.skills or skill in agent.skills
+
+
+def _serves(place: Place, skill: str) -> bool:
+    return not skill or not place.skills or skill in place.skills
+
+
+class Number(Struct, frozen=True):
+    """Whom a call reaches: an address, and whether it has proven to be the contact's."""
+
+    address: str
+    is_proven: bool
+    contact: str | None = None
+    conversation: str | None = None
+    name: str | None = None
