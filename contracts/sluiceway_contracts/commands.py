@@ -158,8 +158,8 @@ class CallStep(CommandData, Timed, frozen=True, kw_only=True):
 
     `step` is placed, ringing, answered, accepted, declined, connected, busy, no_answer, failed, canceled, completed,
     lost (nobody knows whether it was placed) for a leg, which is agent or customer; arrived, wants_call_back,
-    wants_person, left_message, hung_up for somebody who calls us; recording, which the gateway finds by that name; proven
-    where the number has proven itself; or due, when its time has come.
+    wants_person, left_message, hung_up for somebody who calls us; recording, which the gateway finds by that name;
+    proven where the number has proven itself; or due, when its time has come.
     """
 
     type: ClassVar[str] = "sluiceway.call.step"

@@ -21,10 +21,12 @@ from msgspec import Struct
 from sluiceway_contracts import addresses, subjects
 
 from . import plugins
+from .calls.hours import Hours
+from .calls.texts import Texts
 from .errors import ConfigError
 from .gateway import Account, Gateway, Secret, Settings, Webhook
 from .places import file_fault, listen_fault, network_fault, url_fault
-from .sections import Conversations, Core, Http, Identity, Limits, Log, Nats, Probes, Section, Spool
+from .sections import Conversations, Core, Http, Identity, Limits, Log, Nats, Probes, Section, Spool, TenantCalls
 
 __all__ = [
     "Config",
@@ -200,9 +202,20 @@ def _faults(core: Core) -> Iterator[tuple[str, str | None]]:
         yield "nats.url", url_fault(url, "nats", "tls", "ws", "wss")
     if not 0 < core.nats.port <= 65535:
         yield "nats.port", "must be a port, from 1 to 65535"
+    for tenant, policy in core.calls.tenants.items():
+        yield f"calls.tenants.{tenant}", _calls_fault(policy)
     for name in ("ca", "certificate", "key", "credentials"):
         if (path := getattr(core.nats, name)) is not None:
             yield f"nats.{name}", file_fault(path)
+
+
+def _calls_fault(policy: TenantCalls) -> str | None:
+    try:
+        Hours(policy)
+        Texts(policy.lang, policy.texts)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def load(file: str | None = None, environment: Mapping[str, str] = os.environ, *, optional: bool = False) -> Config:

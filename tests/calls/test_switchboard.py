@@ -102,7 +102,7 @@ async def test_while_all_are_busy_each_has_a_place_and_is_told_it_in_words() -> 
 
 async def test_an_agent_who_does_not_take_it_is_left_alone_and_the_next_is_asked() -> None:
     there = world()
-    there.dice.choices = lambda *_: ["declined"] if not there.dialled[1:] else ["accepted"]  # type: ignore[method-assign,assignment,misc]
+    there.dice.choices = lambda *_: ["declined"] if not there.dialled[1:] else ["accepted"]  # type: ignore[method-assign]
     there.give(agent(1))
     there.give(agent(2), START + SECOND)
     call_id = ask(there, START + 2 * SECOND)

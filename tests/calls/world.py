@@ -35,6 +35,7 @@ from sluiceway_contracts import (
     Command,
     Event,
     MessageSend,
+    uuid7,
 )
 from sluiceway_contracts.commands import CommandData
 
@@ -117,7 +118,7 @@ class World:
     def give(self, data: CommandData, at: datetime.datetime | None = None, id: str = "") -> None:
         """Have a command delivered at this time."""
         at = at or self.now
-        command = Command(tenant="acme", time=at, data=data, **({"id": id} if id else {}))
+        command = Command(tenant="acme", time=at, data=data, id=id or uuid7())
         heapq.heappush(self._heap, (at, next(self._numbers), command))
 
     async def run(self) -> None:

@@ -213,6 +213,7 @@ PUBLISH = (
     "$JS.API.DIRECT.GET.OBJ_{n}_MEDIA_{tenant}",
     "$JS.API.DIRECT.GET.OBJ_{n}_MEDIA_{tenant}.>",
     "$JS.API.STREAM.PURGE.OBJ_{n}_MEDIA_{tenant}",
+    "{p}.v1.{tenant}.commands.any.any.call.step.>",
 )
 """What a gateway's user may publish to; and `$JS.API.STREAM.INFO.<stream>` of each stream and bucket."""
 GATEWAY_HEARS = ("{p}.v1.{tenant}.live.typing.set.>",)
@@ -221,6 +222,7 @@ DISPATCHER = (
     "{p}.v1.*.events.>",
     "{p}.v1.*.commands.>",
     "{p}.v1.*.scheduled.>",
+    "{p}.v1.*.fetches.voice.>",
     "$KV.{n}_IDENTITY.>",
     "$KV.{n}_MESSAGES.>",
     "$KV.{n}_STATE.>",
@@ -238,7 +240,7 @@ DISPATCHER = (
     "$O.{n}_MEDIA_{tenant}.M.>",
     *(
         line.replace("NAME", name)
-        for name in ("COMMANDS.dispatcher", "COMMANDS.unserved", "EVENTS.consents", "EVENTS.state")
+        for name in ("COMMANDS.dispatcher", "COMMANDS.unserved", "EVENTS.consents", "EVENTS.wishes", "EVENTS.state")
         for line in (
             "$JS.API.CONSUMER.CREATE.{n}_NAME.>",
             "$JS.API.CONSUMER.INFO.{n}_NAME",

@@ -100,9 +100,9 @@ class Placing:
                 return await self._find(order, wanted)
             except Rejected as error:
                 return _step(wanted, "failed", error=_error(error))
-            except (Throttled, Unreachable) as error:
+            except (Throttled, Unreachable) as busy:
                 if wait_s is None:
-                    return _step(wanted, "failed", error=_error(error))
+                    return _step(wanted, "failed", error=_error(busy))
                 await asyncio.sleep(wait_s)
         raise AssertionError("the last try returns")
 

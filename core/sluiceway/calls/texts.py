@@ -36,9 +36,16 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
 
 
 class Texts:
-    """The texts of one tenant; `own` replaces some of them."""
+    """The texts of one tenant; `own` replaces some of them. Raises `ValueError`."""
 
     def __init__(self, lang: str, own: Mapping[str, str]) -> None:
+        for name, text in own.items():
+            if name not in TEXTS["en"]:
+                raise ValueError(f"texts.{name} is none of: {', '.join(TEXTS['en'])}")
+            try:
+                text.format(position=1, wait="", low=1, high=2, time="", code="")
+            except (KeyError, IndexError, ValueError) as error:
+                raise ValueError(f"texts.{name} names something that there is not: {error}") from error
         self._texts = {**TEXTS.get(lang.partition("-")[0], TEXTS["en"]), **own}
 
     def say(self, name: str, **values: object) -> str:

@@ -19,6 +19,8 @@ COMMANDS = {
     "can-send": ("can_send", "The channels that an answer could take now."),
     "conversation": ("conversation", "What was said, over all channels: list and show."),
     "contact": ("contact", "Who is who: show, merge, split, link, unlink, export, erase."),
+    "call": ("call", "Calls to customers: request, cancel, and how long they wait."),
+    "agent": ("agent", "Who takes calls: set."),
     "media": ("media", "Files of conversations: put, get and url."),
     "consumer": ("consumer", "Places in the stream for readers, with permissions."),
     "simulate": ("simulate", "A customer's message, signed as the provider signs it."),

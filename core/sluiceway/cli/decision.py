@@ -1,4 +1,4 @@
-"""A person's decision about a contact, put on the stream as a command; and what the dispatcher makes of it."""
+"""A person's decision, put on the stream as a command; and what the dispatcher makes of it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,15 @@ class NotDone(SluicewayError):
 
 
 async def carry(
-    link: Link, core: Core, tenant: str, data: CommandData, ends: Ends, *, wait_s: float, as_json: bool
+    link: Link,
+    core: Core,
+    tenant: str,
+    data: CommandData,
+    ends: Ends,
+    *,
+    wait_s: float,
+    as_json: bool,
+    conversation: str | None = None,
 ) -> Event | None:
     """Publish it, print what comes of it, and return the event of type `ends`; None where nobody is to wait.
 
@@ -53,7 +61,7 @@ async def carry(
     from ..bus.streams import Layout
 
     prefix = core.nats.prefix
-    command = Command(tenant=tenant, source=f"/{tenant}/apps/cli", actorrole="agent", data=data)
+    command = Command(tenant=tenant, source=f"/{tenant}/apps/cli", subject=conversation, actorrole="agent", data=data)
     reader = Reader(link, Layout(core.nats).events)
     start = await reader.end()
     await link.publish(command.nats_subject(prefix), command.encode(), command.headers())

@@ -10,6 +10,10 @@ import msgspec
 
 from sluiceway_contracts import (
     TERMINAL,
+    CallEnded,
+    CallQueued,
+    CallRequested,
+    CallUpdated,
     CommandFailed,
     Error,
     Event,
@@ -96,9 +100,26 @@ def said(data: EventData) -> str:
             return f"{error_of(data.error)} ({data.command_type or 'a command that can not be read'})"
         case MessageEdited():
             return f"{name_of(data.by)}: {plain(data.parts)}"
-        case UnknownEvent():
-            return _fields(data.raw)
-    return _fields(msgspec.to_builtins(data))
+        case CallRequested() | CallQueued() | CallUpdated() | CallEnded():
+            return call(data)
+    return _fields(data.raw if isinstance(data, UnknownEvent) else msgspec.to_builtins(data))
+
+
+def call(data: CallRequested | CallQueued | CallUpdated | CallEnded) -> str:
+    """How a call goes on."""
+    match data:
+        case CallRequested():
+            who = "a call from" if data.direction == "inbound" else "a call to"
+            return " ".join(filter(None, (data.state, who, data.address or "nobody knows whom", data.reason)))
+        case CallQueued():
+            wait = f", {data.wait_ms.low // 1000} to {data.wait_ms.high // 1000} s" if data.wait_ms else ""
+            return f"number {data.position}{wait}"
+        case CallUpdated():
+            why = error_of(data.error) if data.error is not None else ""
+            return " ".join(filter(None, (data.state, name_of(data.by) if data.by else "", why)))
+        case CallEnded():
+            spoke = f"{data.duration_ms / 1000:.0f} s" if data.duration_ms is not None else data.disposition or ""
+            return " ".join(filter(None, (data.state, spoke)))
 
 
 def fate(data: MessageStatus) -> str:
