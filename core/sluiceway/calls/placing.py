@@ -32,6 +32,10 @@ LOOKS_S = (2.0, 5.0, 10.0)
 """What a provider took may be a moment away from where it lists its calls."""
 
 
+NOT_PLACED = Error(code="not_placed", message="the provider has no such call")
+UNKNOWN = Error(code="unknown", message="nobody can say whether it was placed")
+
+
 class Placed(Struct, frozen=True, omit_defaults=True):
     """`<tenant>.d.<call>_<attempt>_<leg>`: that it was to be dialled, and since when it is settled."""
 
@@ -122,9 +126,8 @@ class Placing:
                 return _step(wanted, "placed", external_id=sid)
             answered = True
         if answered:
-            error = Error(code="not_placed", message="the provider has no such call")
-            return _step(wanted, "failed", error=error)
-        return _step(wanted, "lost", error=Error(code="unknown", message="nobody can say whether it was placed"))
+            return _step(wanted, "failed", error=NOT_PLACED)
+        return _step(wanted, "lost", error=UNKNOWN)
 
     async def _hang_up(self, wanted: CallHangUp) -> None:
         for wait_s in (*TRIES_S, None):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 STATES = ("available", "busy", "away", "offline")
 
 
-@click.group()
+@click.group(epilog="Example:  sluiceway agent set priya --state available --reach tel:+442079460123")
 def command() -> None:
     """Who takes calls."""
 

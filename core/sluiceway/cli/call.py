@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..config import Core
 
 
-@click.group()
+@click.group(epilog="Example:  sluiceway call request tel:+447700900456 --proven")
 def command() -> None:
     """Calls to customers: whoever waits for one is called by the next agent who is free."""
 
