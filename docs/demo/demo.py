@@ -1,6 +1,6 @@
-"""The main job, live: customers begin on a form and are answered, one by SMS, one by mail; both write back.
+"""The main job, live: customers begin on a form and are answered, one by SMS, one by mail; one is called back.
 
-It starts `sluiceway up`, Twilio's simulator, a mail server that the customer reads at, and the helpdesk beside this
+It starts `sluiceway up`, Twilio's simulators, a mail server that the customer reads at, and the helpdesk beside this
 file, and watches the stream. With --once it ends after these stories: 0 if every step was seen, each story in one
 conversation, 1 otherwise.
 """
@@ -31,7 +31,7 @@ from aiosmtpd.controller import Controller
 HERE = Path(__file__).parent
 CONFIG = HERE / "sluiceway.toml"
 NATS_URL = "nats://127.0.0.1:4333"
-SIMULATOR = "127.0.0.1:8334"
+SIMULATOR, VOICE_SIMULATOR = "127.0.0.1:8334", "127.0.0.1:8337"
 MAIL_HOST, MAIL_PORT = "127.0.0.1", 8336
 READY_URL = "http://127.0.0.1:9333/readyz"
 STEPS_TIMEOUT_S = 60
@@ -41,6 +41,8 @@ MAIL_CUSTOMER = "customer@mail.example"
 FORM = ["simulate", "webform", "--from", CUSTOMER, "--field", "order=A-1042", "My parcel has not come."]
 MAIL_FORM = ["simulate", "webform", "--from", MAIL_CUSTOMER, "My kettle has no lid."]
 TEXT = ["simulate", "sms", "--from", CUSTOMER, "Thank you, I will wait."]
+AGENT = ["agent", "set", "priya", "--state", "available", "--reach", "tel:+442079460123", "--name", "Priya"]
+CALL = ["simulate", "sms", "--from", CUSTOMER, "Please call me back"]
 FORM_STEPS = [
     ("conversation.opened webform", "a conversation is opened by a form"),
     ("contact.linked", "the number typed in is noted, and proves nothing"),
@@ -52,6 +54,13 @@ TEXT_STEPS = [
     ("contact.verified", "the answer from that number proves it"),
     ("conversation.channel_changed sms", "the conversation goes on by SMS"),
     ("message.received sms", "the customer's text is on the stream"),
+]
+CALL_STEPS = [
+    ("call.requested requested", "the wish to be called is in the queue"),
+    ("call.updated offered", "Priya is free: her telephone rings, she hears who it is, and presses 1"),
+    ("call.updated connected", "the customer is called, and they speak"),
+    ("call.ended answered", "the call is over"),
+    ("message.sent voice", "… and is a part of the conversation"),
 ]
 MAIL_FORM_STEPS = [
     ("message.received webform", "the form is on the stream"),
@@ -83,6 +92,9 @@ def main() -> int:
             running.enter_context(
                 process(environment, "sluiceway", "simulator", "twilio", "--listen", SIMULATOR, quiet=True)
             )
+            running.enter_context(
+                process(environment, "sluiceway", "simulator", "twilio-voice", "--listen", VOICE_SIMULATOR, quiet=True)
+            )
             desk = running.enter_context(process(environment, "python", str(HERE / "helpdesk.py"), pipe=True))
             print((desk.stdout.readline() if desk.stdout else "").strip())  # from now on it gets what customers write
             running.enter_context(process(environment, "sluiceway", "tail", "--since", "all"))
@@ -91,7 +103,7 @@ def main() -> int:
             )
             mailbox = running.enter_context(Mailbox())
             time.sleep(SETTLE_S)
-            whole = by_sms(environment, seen) and by_mail(environment, seen, mailbox)
+            whole = by_mail(environment, seen, mailbox) and by_sms(environment, seen)
             if once or not whole:
                 return 0 if whole else 1
             print("\nIt stays up until Ctrl-C. In another terminal, write the next message:\n")
@@ -104,19 +116,23 @@ def main() -> int:
 
 
 def by_sms(environment: dict[str, str], seen: Seen) -> bool:
-    """A form, an answer by SMS, and a text back."""
-    print("\nA customer fills in a form. What follows is the stream:\n", flush=True)
+    """A form, an answer by SMS, a text back, and a call-back."""
+    print("\nAnother customer fills in the form, with a telephone number:\n", flush=True)
+    seen.forget()
     told = story(environment, seen, FORM, FORM_STEPS)
     if told:
         print("\nThe customer answers the SMS:\n", flush=True)
         told = story(environment, seen, TEXT, TEXT_STEPS)
+    if told:
+        print("\nPriya comes to work, and the customer wants to be called:\n", flush=True)
+        subprocess.run([tool("sluiceway"), *AGENT], env=environment, check=True, stdout=subprocess.DEVNULL)
+        told = story(environment, seen, CALL, CALL_STEPS)
     return told and is_one(environment, seen)
 
 
 def by_mail(environment: dict[str, str], seen: Seen, mailbox: Mailbox) -> bool:
     """A form, an answer by mail, and an answer to that."""
-    print("\nAnother customer fills in the form, with a mail address:\n", flush=True)
-    seen.forget()
+    print("\nA customer fills in a form. What follows is the stream:\n", flush=True)
     told = story(environment, seen, MAIL_FORM, MAIL_FORM_STEPS)
     if told:
         letter = mailbox.next()
@@ -171,8 +187,9 @@ class Seen:
         for line in self._tail.stdout:
             event = json.loads(line)
             kind = event["type"].removeprefix("sluiceway.")
-            self._steps |= {kind, f"{kind} {event.get('channel')}", f"{kind} {event['data'].get('status')}"}
-            if kind in ("message.received", "message.sent"):
+            told = (event.get("channel"), event["data"].get("status"), event["data"].get("state"))
+            self._steps |= {kind, *(f"{kind} {word}" for word in told)}
+            if kind in ("message.received", "message.sent", "call.requested", "call.ended"):
                 self.conversations.add(event["subject"])
 
 
