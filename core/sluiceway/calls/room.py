@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import msgspec
@@ -15,7 +16,7 @@ from ..gateway import QueueView
 from ..sections import TenantCalls
 from .estimate import Holding, estimate
 from .hours import Hours
-from .order import Available, Waiting, ordered
+from .order import Available, Waiting, ordered, position
 from .records import (
     ARRIVED,
     IN_HAND,
@@ -55,7 +56,7 @@ class Room:
     def waiting(self, now: datetime.datetime) -> tuple[Waiting, ...]:
         """Those who wait for an agent."""
         return tuple(
-            Waiting(call_id=r.call_id, skill=r.skill, priority=r.priority, since=r.since, not_before=r.due)
+            Waiting(call_id=r.call_id, skill=r.skill or None, priority=r.priority, since=r.since, not_before=r.due)
             for r in self.records
             if r.state == WAITING
         )
@@ -89,8 +90,9 @@ class Room:
         """Those who wait and may be tried now, each with its position among those of its skill."""
         counts: dict[str, int] = {}
         for one in ordered(self.waiting(now), now):
-            counts[one.skill] = counts.get(one.skill, 0) + 1
-            yield self.calls[one.call_id].value, counts[one.skill]
+            skill = one.skill or ""
+            counts[skill] = counts.get(skill, 0) + 1
+            yield self.calls[one.call_id].value, counts[skill]
 
     def wait(self, skill: str, at: int, now: datetime.datetime) -> Wait | None:
         """How long somebody at this position will wait; None where it can't be said honestly."""
@@ -100,16 +102,13 @@ class Room:
 
     def queue(self, now: datetime.datetime) -> Queue:
         """What gateways are to know."""
-        waiting: dict[str, int] = {}
-        for one in self.waiting(now):
-            if one.not_before is None or one.not_before <= now:
-                waiting[one.skill] = waiting.get(one.skill, 0) + 1
+        waiting = Counter(one.skill or "" for one in self.waiting(now) if one.is_due(now))
         agents = tuple(
             Place(agent.reach[0], agent.skills, self._is_free(agent, now))
             for agent in self.desk.value.agents.values()
             if agent.state in AT_WORK and agent.reach
         )
-        return Queue(waiting, agents, self.desk.value.holding)
+        return Queue(dict(waiting), agents, self.desk.value.holding)
 
     def answer(self, skill: str, call_id: str | None, now: datetime.datetime) -> CallQueueAnswer:
         """`ask.call-queue`."""
@@ -118,7 +117,7 @@ class Room:
         fitting = [place for place in queue.agents if _serves(place, skill)]
         free, waiting = sum(place.free for place in fitting), queue.waiting.get(skill, 0)
         if call_id is not None and call_id in self.calls:
-            at = next((at for record, at in self.places(now) if record.call_id == call_id), None)
+            at = position(self.waiting(now), call_id, now)
             wait = self.wait(skill, at, now) if at is not None else None
         else:
             at = waiting + 1
