@@ -1,1 +1,1 @@
-"""The queue of telephone calls: who waits, who takes whom, and what became of it."""
+"""The queue of calls: who is to be called, when, and by whom."""
