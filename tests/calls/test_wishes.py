@@ -115,7 +115,7 @@ def test_a_word_that_says_nothing_asks_for_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [*CANCELLING, "Cancel, please", "Stop calling me!", "Bitte nicht anrufen.", "Annuler…"]
+    "text", [*sorted(CANCELLING), "Cancel, please", "Stop calling me!", "Bitte nicht anrufen.", "Annuler…"]
 )
 def test_while_a_call_waits_a_word_takes_it_back(text: str) -> None:
     assert said(text, waiting=True) == CANCEL
