@@ -146,6 +146,11 @@ def test_at_the_ends_of_the_calendar_it_is_closed(moment: str) -> None:
         assert hours.opens_at(utc(moment)) is None
 
 
+def test_whoever_opens_after_the_end_of_the_calendar_never_does() -> None:
+    sundays = Hours(TenantCalls(prefixes=("+44",), hours={"sun": ("09:00-17:00",)}))
+    assert sundays.opens_at(utc("8999-12-31T18:00:00")) is None
+
+
 def test_a_time_without_an_offset_is_refused() -> None:
     with pytest.raises(ValueError, match="no offset"):
         Hours(LONDON).is_open(datetime.datetime(2026, 1, 5, 12))  # noqa: DTZ001

@@ -63,6 +63,7 @@ def test_a_code_is_read_in_all_the_ways_that_people_write_it(text: str) -> None:
         "012346",
         "012345 012346",
         "012346, or is it 012345?",
+        "012345, or is it 012346?",
         "+44 7700 012345",
         "zero one two three four five",
         "my code is 012345" + "!" * 100,

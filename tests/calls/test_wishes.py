@@ -88,6 +88,7 @@ def test_punctuation_emoji_and_kind_words_change_no_wish(text: str) -> None:
         "I want you to call me back tomorrow about my order",
         "ruf mich nicht an",
         "call me. " * 4,
+        "please " * 7 + "call me",
         "please " * 200 + "call me",
     ],
 )
@@ -203,6 +204,12 @@ def test_a_number_is_taken_from_a_form_only_with_its_country(number: str, addres
 def test_of_several_numbers_the_first_that_is_one_is_taken() -> None:
     asked = filled_in(call_me="1", phone="07700 900123", tel="+447700900456", number="+447700900789")
     assert asked == Wish(kind="request", address="tel:+447700900456")
+
+
+def test_of_a_field_that_came_twice_the_first_counts() -> None:
+    again = form(call_me="no", phone="+447700900456")
+    asked = wish(message(form(call_me="yes", phone="+447700900123"), again), WORDS, waiting=False)
+    assert asked == Wish(kind="request", address="tel:+447700900123")
 
 
 @pytest.mark.parametrize(

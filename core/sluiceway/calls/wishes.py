@@ -49,7 +49,7 @@ KIND_WORDS = (
     *("bonsoir", "salut", "maintenant", "pouvez vous", "pourriez vous", "peux tu"),
 )
 
-_POLITE = re.compile(rf"(?<![^ ])(?:{'|'.join(sorted(KIND_WORDS, key=len, reverse=True))})(?![^ ])")
+_POLITE = re.compile(rf"(?<![^ ])(?:{'|'.join(KIND_WORDS)})(?![^ ])")
 _WORD = regex.compile(r"[\p{L}\p{N}](?:[\p{L}\p{M}\p{N}]|'(?=\p{L}))*")
 _APOSTROPHES = str.maketrans("’ʼ`", "'''")
 _SKILL = re.compile(r"[A-Za-z0-9_-]{1,64}")
