@@ -103,7 +103,7 @@ class WishReader:
         mine = [
             call_id for call_id, one in index.open.items() if one.conversation and one.conversation == event.subject
         ]
-        proven = list(self._proven(event, message, index))
+        proven = list(self._proven(message, index))
         yield from ((call_id, CallStep(call_id=call_id, step="proven")) for call_id in proven)
         wanted = wish(message, self._tenants[tenant].words, waiting=bool(mine))
         if wanted is None or proven:
@@ -117,13 +117,12 @@ class WishReader:
                 CallRequest(call_id=call_id, address=wanted.address, skill=wanted.skill, reason=wanted.reason),
             )
 
-    def _proven(self, event: Event, message: Message, index: CallIndex) -> Iterator[str]:
-        """The calls whose number this proves: its code was answered, from there or where it was asked for."""
+    def _proven(self, message: Message, index: CallIndex) -> Iterator[str]:
+        """The calls whose number this proves: it answered the code. Elsewhere one could guess, again and again."""
         author = message.author
         for call_id, one in index.open.items():
             if one.unproven is None:
                 continue
             from_there = author.address == one.unproven and author.assurance != "asserted"
-            asked_there = one.conversation is not None and one.conversation == event.subject
-            if (from_there or asked_there) and is_given(message.text, code(self._secret, call_id)):
+            if from_there and is_given(message.text, code(self._secret, call_id)):
                 yield call_id

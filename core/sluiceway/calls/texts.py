@@ -1,4 +1,8 @@
-"""What customers are written about their calls, by language. Everything that is written is in here."""
+"""What customers are written about their calls, by language. Everything that is written is in here.
+
+Nobody is asked to write CANCEL or STOP: Twilio takes that for an opt-out from all texts.
+https://help.twilio.com/articles/223134027
+"""
 
 from __future__ import annotations
 
@@ -9,26 +13,26 @@ from sluiceway_contracts import Wait
 TEXTS: Mapping[str, Mapping[str, str]] = {
     "en": {
         "queued": "We will call you. You are number {position} in the queue{wait}. "
-        "Write CANCEL if you don't need it any more.",
+        "Write NO CALL if you don't need it any more.",
         "wait": ", about {low} to {high} minutes",
         "next": "You are next: we will call you in a moment.",
-        "scheduled": "We will call you from {time} on. Write CANCEL if you don't need it any more.",
+        "scheduled": "We will call you from {time} on. Write NO CALL if you don't need it any more.",
         "proof": "Somebody asked us to call this number. Answer {code} if that was you; otherwise do nothing.",
         "missed": "We could not reach you just now. We will try again at about {time}. "
-        "Write CANCEL if you don't need it.",
+        "Write NO CALL if you don't need it.",
         "given_up": "We could not reach you. Write to us when we may call again.",
         "canceled": "All right, we will not call.",
     },
     "de": {
         "queued": "Wir rufen Sie an. Sie sind Nummer {position} in der Reihe{wait}. "
-        "Schreiben Sie ABBRECHEN, wenn es nicht mehr nötig ist.",
+        "Schreiben Sie KEIN ANRUF, wenn es nicht mehr nötig ist.",
         "wait": ", etwa {low} bis {high} Minuten",
         "next": "Sie sind die Nächsten: Wir rufen gleich an.",
-        "scheduled": "Wir rufen Sie ab {time} an. Schreiben Sie ABBRECHEN, wenn es nicht mehr nötig ist.",
+        "scheduled": "Wir rufen Sie ab {time} an. Schreiben Sie KEIN ANRUF, wenn es nicht mehr nötig ist.",
         "proof": "Jemand hat uns um einen Anruf bei dieser Nummer gebeten. "
         "Antworten Sie {code}, wenn Sie das waren; sonst tun Sie nichts.",
         "missed": "Wir haben Sie eben nicht erreicht. Gegen {time} versuchen wir es noch einmal. "
-        "Schreiben Sie ABBRECHEN, wenn es nicht nötig ist.",
+        "Schreiben Sie KEIN ANRUF, wenn es nicht nötig ist.",
         "given_up": "Wir haben Sie nicht erreicht. Schreiben Sie uns, wann wir wieder anrufen dürfen.",
         "canceled": "In Ordnung, wir rufen nicht an.",
     },
