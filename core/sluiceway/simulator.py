@@ -6,10 +6,11 @@ Core runs a simulator behind a real HTTP server; the gateway under test is point
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar, Generic
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, ClassVar, Generic, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 from typing_extensions import TypeVar
 
 from .gateway import Account, Settings
@@ -17,10 +18,27 @@ from .wire import Request, Response
 
 
 class Later(Struct, frozen=True):
-    """A delivery that the provider makes by itself, `after_s` seconds after its answer."""
+    """A delivery that the provider makes by itself, `after_s` seconds after its answer.
+
+    `then` says what it delivers because of the response, counted from it; a response that never came is a 502.
+    """
 
     after_s: float
     request: Request
+    then: Callable[[Response], tuple[Later, ...]] | None = None
+
+
+Story: TypeAlias = Generator[Later, Response, None]
+"""Deliveries of which each depends on the responses to those before: it yields one, and is sent the response."""
+
+
+def told(story: Story, response: Response | None = None) -> tuple[Later, ...]:
+    """The next delivery of a story, from which the rest follows; none where it has ended."""
+    try:
+        later = next(story) if response is None else story.send(response)
+    except StopIteration:
+        return ()
+    return (replace(later, then=lambda response: told(story, response)),)
 
 
 class Posted(Struct, frozen=True):
@@ -49,6 +67,8 @@ class Simulator(ABC, Generic[C, A]):
     channel: ClassVar[str]
     takes_fields: ClassVar[bool] = False
     """Whether `deliver` adds `fields`."""
+    needs_text: ClassVar[bool] = True
+    """Whether a customer has something to write: callers have not."""
 
     def __init__(self, settings: C, hook_url: str) -> None:
         self.settings = settings
@@ -59,6 +79,10 @@ class Simulator(ABC, Generic[C, A]):
     @abstractmethod
     def deliver(self, account: A, sender: str, text: str) -> Request:
         """The provider's signed delivery of a customer's text; `sender` is as the customer's device would write it."""
+
+    def deliveries(self, account: A, sender: str, text: str) -> tuple[Later, ...]:
+        """The same with all that follows from it, where that is more, as when somebody calls."""
+        return (Later(0.0, self.deliver(account, sender, text)),)
 
     def post(self, account: A, sender: str, text: str) -> Posted | None:
         """The same by SMTP, where that is how this provider delivers: then `deliver` is not asked."""

@@ -10,8 +10,9 @@ import structlog
 from ..errors import SendError
 from ..http.client import Client
 from ..http.server import Route, Server
-from ..simulator import AnySimulator, Later
+from ..simulator import AnySimulator
 from ..wire import Request, Response
+from .deliveries import make
 
 log = structlog.get_logger(__name__)
 
@@ -50,27 +51,31 @@ class Provider:
         await self._server.stop()
         await self._client.close()
 
+    async def idle(self) -> None:
+        """Return when nothing is to be delivered any more."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
     async def answer(self, request: Request) -> Response:
         self.requests.append(request)
         answer = self._simulator.answer(request)
         log.info("provider.asked", request=repr(request), status=answer.response.status)
         if answer.later:
-            task = asyncio.create_task(self._deliver(answer.later))
+            task = asyncio.create_task(make(answer.later, self._deliver))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return answer.response
 
-    async def _deliver(self, deliveries: tuple[Later, ...]) -> None:
-        began = asyncio.get_running_loop().time()
-        for later in deliveries:
-            await asyncio.sleep(max(0.0, began + later.after_s - asyncio.get_running_loop().time()))
-            try:
-                status = (await self._client.exchange(self._reach(later.request))).status
-            except SendError as error:
-                log.warning("provider.not_delivered", why=str(error))
-                continue
-            self.statuses.append(status)
-            log.info("provider.delivered", request=repr(later.request), status=status)
+    async def _deliver(self, request: Request) -> Response:
+        """The response; 502 where none came."""
+        try:
+            response = await self._client.exchange(self._reach(request))
+        except SendError as error:
+            log.warning("provider.not_delivered", why=str(error))
+            return Response(status=502)
+        self.statuses.append(response.status)
+        log.info("provider.delivered", request=repr(request), status=response.status)
+        return response
 
     def _find(self, path: str) -> tuple[Route, str] | None:
         return self, path
