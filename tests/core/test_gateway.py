@@ -12,10 +12,14 @@ import pytest
 
 from sluiceway import (
     Account,
+    Ambiguous,
+    Caller,
     Capabilities,
     Chars,
     CredentialsRefused,
+    Dial,
     Fault,
+    Flow,
     Gateway,
     Intake,
     OptedOut,
@@ -23,10 +27,12 @@ from sluiceway import (
     Receipt,
     Rejected,
     Request,
+    Response,
     Secret,
     SendError,
     Settings,
     Throttled,
+    Unreachable,
     Webhook,
     WindowClosed,
     plugins,
@@ -160,6 +166,46 @@ class Careless(Silent):
         return Intake()
 
 
+class Ringing(Doves, Caller):
+    """Places calls; `answered` says what it makes of an answer."""
+
+    repeats = False
+
+    def dial(self, order: Dial[Any]) -> Flow[str]:
+        response = yield Request.post_form("https://dove.example/calls", [], repeatable=self.repeats)
+        return self.answered(response)
+
+    def answered(self, response: Response) -> str:
+        raise Ambiguous("who knows")
+
+    def find(self, order: Dial[Any]) -> Flow[str | None]:
+        yield from ()
+        return None
+
+    def hang_up(self, account: Account, external_id: str) -> Flow[None]:
+        yield from ()
+
+
+class Trusting(Ringing):
+    """Takes every answer for a call that was placed."""
+
+    def answered(self, response: Response) -> str:
+        return "7"
+
+
+class Rash(Ringing):
+    """Takes a broken provider for one that placed nothing."""
+
+    def answered(self, response: Response) -> str:
+        raise Unreachable("try again")
+
+
+class Impatient(Ringing):
+    """Lets core place a call again."""
+
+    repeats = True
+
+
 class Odd(Settings, frozen=True, kw_only=True):
     count: int
 
@@ -181,6 +227,9 @@ def changed(**attributes: object) -> type[Gateway[Any, Any]]:
     [
         (Silent, "Silent lacks receive"),
         (Careless, "an unsigned delivery passes"),
+        (Trusting, "HTTP status 500, and it says the call was placed"),
+        (Rash, "HTTP status 500: nobody knows whether it was placed"),
+        (Impatient, "core would place the call again"),
         (changed(channel="a.b"), "is no subject token"),
         (changed(schemes=("dove",)), "the scheme dove is none of the contract's"),
         (changed(settings_type=Account), "the settings derive from Settings"),
@@ -199,8 +248,9 @@ def test_a_gateway_that_does_not_keep_to_the_api_is_told_what_is_wrong(
         check_gateway(gateway)
 
 
-def test_a_gateway_that_keeps_to_the_api_passes() -> None:
-    check_gateway(Doves)
+@pytest.mark.parametrize("gateway", [Doves, Ringing])
+def test_a_gateway_that_keeps_to_the_api_passes(gateway: type[Gateway[Any, Any]]) -> None:
+    check_gateway(gateway)
 
 
 @pytest.fixture

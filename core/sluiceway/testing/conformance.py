@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import msgspec
 
 from sluiceway_contracts import addresses, subjects
 
-from ..errors import Malformed, Rejected, SendError, SluicewayError, Throttled, Unverified
-from ..gateway import Account, Fault, Gateway, Outcome, Secret, Settings, Webhook
-from ..wire import FORM, JSON, Request
+from ..errors import Ambiguous, Malformed, Rejected, SendError, SluicewayError, Throttled, Unverified
+from ..gateway import Account, Caller, Dial, Fault, Gateway, Outcome, Secret, Settings, Webhook
+from ..wire import FORM, JSON, Request, Response
+from .play import play
 
 HOSTILE_BODIES = (b"", b"{}", b"[]", b"null", b"a=b", b"\xff\xfe", b"%FF=%FF", b"{" * 5000, b"[" * 5000, b"9" * 5000)
 
@@ -33,6 +35,8 @@ def check_gateway(gateway: type[Gateway[Any, Any]], settings: Settings | None = 
     _check_errors(gateway(settings))
     if issubclass(gateway, Webhook):
         _check_webhook(gateway(settings, "https://hooks.example/hooks/x"))
+    if issubclass(gateway, Caller):
+        _check_caller(gateway(settings, "https://hooks.example/hooks/x"))
 
 
 def _check_errors(made: Gateway[Any, Any]) -> None:
@@ -57,6 +61,29 @@ def _check_webhook(made: Any) -> None:
             except (Unverified, Malformed):
                 continue
             raise AssertionError(f"an unsigned delivery passes: {body[:20]!r} as {content_type or 'nothing'}")
+
+
+def _check_caller(made: Any) -> None:
+    """A call that may have been placed must never be placed again."""
+    account = made.account_type(connection="x", tenant="x", address="tel:+447700900123")
+    order = Dial(
+        account=account,
+        call_id="019c22f1-d578-7625-af24-35aeedc2728d",
+        attempt=1,
+        leg="agent",
+        address="tel:+447700900456",
+        ring_ms=25_000,
+        since=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
+    )
+    for answer in (Response(status=500), Response(status=502), Response(status=200, body=b"?")):
+        try:
+            play(made.dial(order), answer)
+        except Ambiguous:
+            continue
+        except SendError as error:
+            raise AssertionError(f"HTTP status {answer.status}: nobody knows whether it was placed") from error
+        raise AssertionError(f"HTTP status {answer.status}, and it says the call was placed")
+    assert not next(made.dial(order)).repeatable, "core would place the call again"
 
 
 def _settings(gateway: type[Gateway[Any, Any]]) -> Settings:
