@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import email.utils
 import re
-import secrets
-from collections.abc import Mapping
-from typing import Any
-from urllib.parse import urldefrag, urlencode, urlsplit
+from urllib.parse import urldefrag, urlsplit
 
 from sluiceway import Answer, Form, Later, Malformed, Request, Response, Simulator
-from sluiceway.wire import FORM
-from sluiceway_contracts import InvalidAddress, addresses, now
+from sluiceway_contracts import InvalidAddress, addresses
 
-from .. import _twilio
 from .._origin import origin
 from .._simulated_files import Files
 from .._twilio import Connection
 from .._twilio_errors import ERRORS
+from .._twilio_simulation import delivery, is_login, moment, new_sid, refused
 from .twilio import Number, TwilioSms
 
 # Up to …0009 they are Twilio's own magic numbers: https://www.twilio.com/docs/iam/test-credentials
@@ -35,8 +29,6 @@ POOL_SENDER = "+15005550006"
 REFUSED_SENDERS = {"+15005550001": 21212, "+15005550007": 21606, "+15005550008": 21611}
 UNDELIVERED = {"+15005553003": "30003", "+15005553005": "30005", "+15005553007": "30007", "+15005551610": "21610"}
 
-# HTTP statuses of errors: https://www.twilio.com/docs/usage/twilios-response; every other one is a 400
-HTTP_STATUS = {20003: 401, 20404: 404, 20429: 429, 20500: 500}
 # https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out
 STOP = frozenset({"STOP", "UNSUBSCRIBE", "END", "QUIT", "STOPALL", "REVOKE", "OPTOUT", "CANCEL"})
 START = frozenset({"START", "YES", "UNSTOP"})
@@ -89,7 +81,7 @@ class TwilioSimulator(Simulator[Connection, Number]):
             self._stopped.add((sender, service or ours))
         elif word in START:
             self._stopped.discard((sender, service or ours))
-        sid = _sid("MM" if "media" in self.fields else "SM")
+        sid = new_sid("MM" if "media" in self.fields else "SM")
         media = self._media(sid)
         fields = {
             "ToCountry": _country(ours),
@@ -115,14 +107,14 @@ class TwilioSimulator(Simulator[Connection, Number]):
             "ApiVersion": "2010-04-01",
             **({"OptOutType": kind} if service and (kind := _opt_out(word)) else {}),
         }
-        return self._post(self.hook_url, fields)
+        return delivery(self.settings, self.hook_url, fields)
 
     def answer(self, request: Request) -> Answer:
         """The Messages resource takes messages, and has media; there is no other resource."""
         called, account = urlsplit(request.url).path, self.settings.sid
         if request.method == "GET" and (kept := re.fullmatch(f"/media/{account}/([0-9a-f]{{32}})", called)):
             return Answer(self._files.served(_word(kept[1])))
-        if request.headers.get("authorization") not in self._logins():
+        if not is_login(self.settings, request):
             return _refuse(20003)
         base = f"/2010-04-01/Accounts/{account}/Messages"
         if request.method == "GET" and (
@@ -158,10 +150,6 @@ class TwilioSimulator(Simulator[Connection, Number]):
         headers = {"location": f"{at}/media/{self.settings.sid}/{sid}"}
         return Answer(Response(status=307, headers=headers))
 
-    def _logins(self) -> set[str]:
-        logins = {self.settings.basic, (self.settings.sid, self.settings.token.reveal())}
-        return {"Basic " + base64.b64encode(f"{user}:{password}".encode()).decode() for user, password in logins}
-
     def _objection(self, form: Form) -> int | None:
         """The code of the first thing that is wrong with the request."""
         to, sender, service = form.get("To", ""), form.get("From", ""), form.get("MessagingServiceSid", "")
@@ -181,16 +169,16 @@ class TwilioSimulator(Simulator[Connection, Number]):
 
     def _take(self, form: Form) -> Answer:
         media = sum(name == "MediaUrl" for name, _ in form.pairs)
-        sid, account = _sid("MM" if media else "SM"), self.settings.sid
-        service, body, moment = form.get("MessagingServiceSid"), form.get("Body", ""), _rfc2822()
+        sid, account = new_sid("MM" if media else "SM"), self.settings.sid
+        service, body, created_at = form.get("MessagingServiceSid"), form.get("Body", ""), moment()
         uri = f"/2010-04-01/Accounts/{account}/Messages/{sid}"
         created = {
             "account_sid": account,
             "api_version": "2010-04-01",
             "body": body,
-            "date_created": moment,
+            "date_created": created_at,
             "date_sent": None,
-            "date_updated": moment,
+            "date_updated": created_at,
             "direction": "outbound-api",
             "error_code": None,
             "error_message": None,
@@ -226,7 +214,8 @@ class TwilioSimulator(Simulator[Connection, Number]):
         return tuple(
             Later(
                 after_s,
-                self._post(
+                delivery(
+                    self.settings,
                     url,
                     {
                         **({"ErrorCode": failure} if failure and status == "undelivered" else {}),
@@ -239,37 +228,13 @@ class TwilioSimulator(Simulator[Connection, Number]):
             for after_s, status in zip(DELAYS_S, statuses, strict=True)
         )
 
-    def _post(self, url: str, fields: Mapping[str, str]) -> Request:
-        headers = {
-            "content-type": f"{FORM}; charset=UTF-8",
-            "user-agent": "TwilioProxy/1.1",
-            "i-twilio-idempotency-token": secrets.token_hex(16),
-            _twilio.SIGNATURE: _twilio.sign(self.settings.token, url, tuple(fields.items())),
-        }
-        return Request(method="POST", url=url, headers=headers, body=urlencode(fields).encode())
-
 
 def _refuse(code: int) -> Answer:
-    status = HTTP_STATUS.get(code, 400)
-    body: dict[str, Any] = {
-        "code": code,
-        "message": ERRORS[str(code)].text,
-        "more_info": f"https://www.twilio.com/docs/errors/{code}",
-        "status": status,
-    }
-    return Answer(Response.of_json(body, status))
+    return refused(code, ERRORS)
 
 
 def _word(sid: str) -> str:
     return bytes.fromhex(sid).rstrip(b"\0").decode("utf-8", "replace")
-
-
-def _sid(prefix: str) -> str:
-    return prefix + secrets.token_hex(16)
-
-
-def _rfc2822() -> str:
-    return email.utils.format_datetime(now())
 
 
 def _opt_out(word: str) -> str:
