@@ -1,0 +1,1 @@
+"""Telephone calls, one module a provider."""
