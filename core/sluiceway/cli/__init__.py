@@ -23,7 +23,7 @@ COMMANDS = {
     "agent": ("agent", "Who takes calls: set."),
     "media": ("media", "Files of conversations: put, get and url."),
     "consumer": ("consumer", "Places in the stream for readers, with permissions."),
-    "simulate": ("simulate", "A customer's message, signed as the provider signs it."),
+    "simulate": ("simulate", "A customer's message or call, signed as the provider signs it."),
     "simulator": ("simulator", "A provider in miniature, for gateways to send to."),
     "dead": ("dead", "What was put aside: list, show and replay it."),
     "play": ("play", "Put recorded events on the stream."),

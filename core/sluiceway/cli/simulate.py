@@ -1,4 +1,7 @@
-"""`sluiceway simulate`: one delivery, made and signed as the provider makes and signs it, to the running gateway."""
+"""`sluiceway simulate`: a delivery, made and signed as the provider makes and signs it, to the running gateway.
+
+Where one leads to another, as when somebody calls, all are made, to the end.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ from . import local, options
 if TYPE_CHECKING:
     from ..accounts import Accounts, Served
     from ..config import Http
-    from ..simulator import Posted
-    from ..wire import Request
+    from ..http.client import Client
+    from ..simulator import Later, Posted
+    from ..wire import Request, Response
 
 REMEDIES = {
     403: "it refuses the signature: it was started with another secret or another http.public_url",
@@ -33,21 +37,38 @@ def _fields(context: click.Context, parameter: click.Parameter, value: tuple[str
     return dict(one.split("=", 1) for one in value)
 
 
-@click.command(epilog='Example:  sluiceway simulate sms --from +447700900456 "Where is my order?"')
+EXAMPLES = """\b
+Examples:
+  sluiceway simulate sms --from +447700900456 "Where is my order?"
+  sluiceway simulate call --from +447700900456 --script 1
+"""
+
+
+@click.command(epilog=EXAMPLES)
 @click.argument("channel", callback=options.token)
-@click.argument("text")
+@click.argument("text", required=False)
 @click.option("--from", "sender", required=True, metavar="CUSTOMER", help="The customer, such as +447700900456.")
 @click.option("--account", metavar="NAME", help="The account written to; else the channel's only one.")
 @click.option("--field", "fields", multiple=True, metavar="NAME=VALUE", callback=_fields, help="More, as forms have.")
+@click.option("--script", metavar="KEYS", help="What a caller presses, prompt by prompt, such as 1 or 0,2 or hangup.")
 @options.config
 def command(
-    *, channel: str, text: str, sender: str, account: str | None, fields: dict[str, str], file: str | None
+    *,
+    channel: str,
+    text: str | None,
+    sender: str,
+    account: str | None,
+    fields: dict[str, str],
+    script: str | None,
+    file: str | None,
 ) -> None:
-    """Deliver a customer's TEXT to the gateway of CHANNEL that runs with this configuration."""
+    """Deliver a customer's TEXT to the gateway of CHANNEL that runs with this configuration. `call` is a voice call."""
     from .. import accounts, plugins
     from ..config import load
 
     config = load(file)
+    channel = "voice" if channel == "call" else channel
+    fields = fields if script is None else {**fields, "script": script}
     served = accounts.of(config, (channel,))
     chosen = _only(served, channel, account)
     connection = served.connections[chosen.connection]
@@ -55,12 +76,14 @@ def command(
     simulator = plugins.simulator(connection.gateway)(connection.settings, f"{http.base_url}/hooks/{connection.hook}")
     if fields and not simulator.takes_fields:
         raise click.UsageError(f"a delivery of {connection.gateway} has no further fields; leave --field out")
+    if text is None and simulator.needs_text:
+        raise click.UsageError("what does the customer write? Give it as TEXT")
     simulator.fields = fields
-    posted = simulator.post(chosen.account, sender, text)
+    posted = simulator.post(chosen.account, sender, text or "")
     if posted is not None:
         status = _hand_over(posted)
     else:
-        status = options.run(_post(simulator.deliver(chosen.account, sender, text), http))
+        status = options.run(_make(simulator.deliveries(chosen.account, sender, text or ""), http))
     click.echo(f"{status} accepted by {chosen.name} of {chosen.tenant}; `sluiceway tail --since 1m` shows it")
 
 
@@ -77,23 +100,38 @@ def _only(served: Accounts, channel: str, name: str | None) -> Served:
     return found[name]
 
 
-async def _post(request: Request, http: Http) -> int:
-    """The gateway's status. Raises `NotAccepted` unless it is 2xx."""
+async def _make(deliveries: tuple[Later, ...], http: Http) -> int:
+    """The gateway's last status. Raises `NotAccepted` unless each is 2xx."""
     from ..http.client import Client
+    from ..testing.deliveries import make
 
-    client = Client()
+    client, status = Client(), 0
+
+    async def exchange(request: Request) -> Response:
+        nonlocal status
+        response = await _post(client, request, http)
+        status = response.status
+        return response
+
+    try:
+        await make(deliveries, exchange)
+    finally:
+        await client.close()
+    return status
+
+
+async def _post(client: Client, request: Request, http: Http) -> Response:
+    """Raises `NotAccepted` unless it is taken."""
     try:
         response = await client.exchange(local.request(request, http))
     except Throttled as error:
         raise NotAccepted(f"the gateway on {http.listen} answered 429: it takes no more so soon; wait") from error
     except SendError as error:
         raise NotAccepted(f"no gateway answers on {http.listen}: {error}; start one with `sluiceway up`") from error
-    finally:
-        await client.close()
     if not 200 <= response.status < 300:
         remedy = REMEDIES.get(response.status, "its log says why")
         raise NotAccepted(f"the gateway on {http.listen} answered {response.status}: {remedy}")
-    return response.status
+    return response
 
 
 def _hand_over(posted: Posted) -> int:
