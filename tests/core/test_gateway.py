@@ -125,6 +125,15 @@ def test_a_gateway_knows_its_connections_accounts_by_identity() -> None:
     assert Pages(Login(token=Secret("x")), "", (one, two)).accounts == {"north": one, "south": two}
 
 
+def test_an_account_can_be_a_key_whatever_its_gateway_adds() -> None:
+    class Shelf(Account, frozen=True, kw_only=True):
+        books: dict[str, str] = {}
+
+    one, two = (Shelf(connection="c", tenant="t", address="x-dove:n", books={"a": word}) for word in ("x", "y"))
+    assert {one: 1, two: 2} == {two: 2, one: 1}
+    assert one != two
+
+
 def test_an_ability_without_its_method_does_not_start() -> None:
     with pytest.raises(TypeError, match="receive"):
         Silent(Login(token=Secret("x")))  # type: ignore[abstract]  # that is the point

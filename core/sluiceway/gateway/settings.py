@@ -39,3 +39,7 @@ class Account(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     connection: str
     tenant: str
     address: str
+
+    def __hash__(self) -> int:
+        """By what it is known by: settings of a gateway's own may be tables."""
+        return hash((self.connection, self.address))
