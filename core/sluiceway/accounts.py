@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from .bus.store import Bucket
 from .config import Config, Connection
 from .errors import ConfigError
-from .gateway import Account, Capabilities, Deliverer, Gateway, Sender
+from .gateway import Account, Caller, Capabilities, Deliverer, Gateway, Sender
 
 SEVERAL = "_"
 """In the place of a tenant, where there are several or none."""
@@ -45,6 +45,7 @@ class Notice(Struct, frozen=True, kw_only=True):
     capabilities: Capabilities
     schemes: tuple[str, ...] = ()
     sends: bool = True
+    calls: bool = False
     health: str = "healthy"
 
     def with_health(self, health: str) -> Notice:
@@ -104,6 +105,7 @@ class Accounts:
             capabilities=served.gateway.capabilities,
             schemes=served.gateway.schemes,
             sends=isinstance(served.gateway, Sender | Deliverer),
+            calls=isinstance(served.gateway, Caller),
         )
 
 

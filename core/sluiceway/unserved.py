@@ -25,7 +25,7 @@ REMEMBERED_S = 60.0
 
 
 class Unserved:
-    """Reads every command; leaves those alone whose account the register of accounts knows as one that sends."""
+    """Reads every command; leaves those alone whose account is known, by the register, as one that sends or calls."""
 
     def __init__(
         self, consumer: Consumer, prefix: str, register: Bucket[Notice], ledger: Ledger, failures: Failures
@@ -89,7 +89,7 @@ class Unserved:
         notice = await self._register.get(key)
         if notice is None:
             return Refusal("unknown_account", f"no gateway serves the {subject.channel} account {subject.account}")
-        if not notice.value.sends:
+        if not (notice.value.sends or notice.value.calls):
             return Refusal("unsupported", f"the account {subject.account} only receives; its gateway can't send")
         self._seen[key] = time.monotonic()
         return None
