@@ -97,10 +97,10 @@ class Dispatch:
         received = Consumer(link, shared.layout.events, "wishes", f"{start}.events.message.received.>")
         self._wishes = WishReader(
             received,
+            link,
             shared.prefix,
             settings=calls,
             indexes=Bucket(link, shared.layout.messages, CallIndex),
-            forwarding=Forwarding(link, shared.prefix),
             identity=shared.identity,
             secret=secret,
         )

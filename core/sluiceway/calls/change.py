@@ -88,7 +88,7 @@ class Change:
         self._commands.append(msgspec.Raw(command.encode()))
 
     def write(self, text: str, *, to: str | None = None) -> None:
-        """Have the customer written to: at an address, else in the conversation, where that can be."""
+        """Have the customer written to in the conversation, where that can be; at this address, if one is given."""
         record = self.record
         if to is None and not (record.writable and record.conversation):
             return
@@ -96,12 +96,10 @@ class Change:
             message_id=self._id("text"),
             author=Party(role="system"),
             parts=(Text(text=text),),
-            conversation_id=record.conversation if to is None else None,
+            conversation_id=record.conversation,
             to=(to,) if to is not None else (),
         )
-        subject, self.record = record.conversation, replace(record, conversation=send.conversation_id)
         self.order(send)
-        self.set(conversation=subject)
 
     def fetch(self, fetch: Any) -> None:
         """Have a file fetched."""

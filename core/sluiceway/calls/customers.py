@@ -55,7 +55,7 @@ class Customers:
     async def account(self, tenant: str) -> str | None:
         """The first, by name."""
         accounts = await self._register.accounts(tenant)
-        return next((name for channel, name in sorted(accounts) if channel == CHANNEL), None)
+        return next((name for (_, name), notice in sorted(accounts.items()) if notice.calls), None)
 
     async def is_revoked(self, tenant: str, address: str) -> bool:
         return CHANNEL in await self._consents.revoked(tenant, address)

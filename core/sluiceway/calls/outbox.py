@@ -14,10 +14,17 @@ from sluiceway_contracts import CallStep, Command, Event, subjects
 
 from ..bus.link import Link, Refused
 from ..errors import Unavailable
-from ..forwarding import Forwarding
 from ..schedule import Schedule
 from ..stream import EventStream
 from .change import CHANNEL
+
+
+async def give(link: Link, prefix: str, command: Command) -> None:
+    """Publish a command. Raises `Unavailable`."""
+    try:
+        await link.publish(command.nats_subject(prefix), command.encode(), command.headers())
+    except Refused as error:
+        raise Unavailable(f"the stream of commands refuses: {error}") from error
 
 
 class Outbox:
@@ -25,9 +32,9 @@ class Outbox:
 
     def __init__(self, link: Link, prefix: str, stream: EventStream) -> None:
         self._link = link
+        self._prefix = prefix
         self._start = f"{prefix}.{subjects.VERSION}"
         self._stream = stream
-        self._forwarding = Forwarding(link, prefix)
         self._schedule = Schedule(link, prefix)
 
     async def event(self, event: msgspec.Raw) -> None:
@@ -35,8 +42,8 @@ class Outbox:
         await self._stream.publish(Event.decode(bytes(event)))
 
     async def command(self, command: msgspec.Raw) -> None:
-        """Hand it on. Raises `Unavailable`."""
-        await self._forwarding.put(Command.decode(bytes(command)), 1)
+        """Give it, as anybody would: the dispatcher hands it on under ids of its own. Raises `Unavailable`."""
+        await give(self._link, self._prefix, Command.decode(bytes(command)))
 
     async def fetch(self, tenant: str, account: str, fetch: msgspec.Raw) -> None:
         """Have it fetched by whoever serves the account. Raises `Unavailable`."""

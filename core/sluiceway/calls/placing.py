@@ -16,14 +16,15 @@ from sluiceway_contracts import CallDial, CallHangUp, CallStep, Command, Error
 from sluiceway_contracts.values import Time, now
 
 from ..accounts import Served
-from ..bus.link import Link, Refused
+from ..bus.link import Link
 from ..bus.store import Bucket, Conflict
 from ..driver import Driver
-from ..errors import Ambiguous, Rejected, SendError, Throttled, Unavailable, Unreachable
+from ..errors import Ambiguous, Rejected, SendError, Throttled, Unreachable
 from ..gateway import Caller, Dial
 from ..health import Health
 from ..identity import Identity
 from ..patience import surely
+from .outbox import give
 
 log = structlog.get_logger(__name__)
 
@@ -174,10 +175,7 @@ async def publish(link: Link, prefix: str, served: Served, step: CallStep, id: s
         actorrole="system",
         data=step,
     )
-    try:
-        await link.publish(command.nats_subject(prefix), command.encode(), command.headers())
-    except Refused as error:
-        raise Unavailable(f"the stream of commands refuses: {error}") from error
+    await give(link, prefix, command)
 
 
 def _step(wanted: CallDial, step: str, external_id: str | None = None, error: Error | None = None) -> CallStep:

@@ -24,12 +24,13 @@ from sluiceway_contracts import (
 from sluiceway_contracts.commands import CommandData
 
 from ..bus.consumer import Consumer, Delivery
+from ..bus.link import Link
 from ..bus.store import Bucket
 from ..errors import SluicewayError
-from ..forwarding import Forwarding
 from ..identity import Identity
 from ..patience import surely
 from ..sections import Calls
+from .outbox import give
 from .proof import code, is_given
 from .records import CallIndex
 from .wishes import wish
@@ -43,19 +44,19 @@ class WishReader:
     def __init__(
         self,
         consumer: Consumer,
+        link: Link,
         prefix: str,
         *,
         settings: Calls,
         indexes: Bucket[CallIndex],
-        forwarding: Forwarding,
         identity: Identity,
         secret: bytes,
     ) -> None:
         self._consumer = consumer
+        self._link = link
         self._prefix = prefix
         self._tenants = settings.tenants
         self._indexes = indexes
-        self._forwarding = forwarding
         self._identity = identity
         self._secret = secret
 
@@ -95,7 +96,7 @@ class WishReader:
                 actorrole="customer",
                 data=data,
             )
-            await self._forwarding.put(command, 1)
+            await give(self._link, self._prefix, command)
 
     def _commands(
         self, tenant: str, event: Event, message: Message, index: CallIndex
