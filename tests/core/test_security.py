@@ -314,7 +314,7 @@ def test_whatever_a_signed_form_says_its_gateway_raises_only_what_is_its_to_rais
 def test_every_promise_names_tests_that_there_are() -> None:
     root = Path(__file__).parents[2]
     text = (root / "docs/guarantees.md").read_text(encoding="utf-8")
-    docs = [text, *(path.read_text(encoding="utf-8") for path in root.glob("docs/*.md"))]
+    docs = [text, *(path.read_text(encoding="utf-8") for path in root.glob("docs/**/*.md"))]
     named = set(re.findall(r"`(test_\w+)`", "".join(docs)))
     found: set[str] = set()
     for file in root.glob("tests/**/test_*.py"):
