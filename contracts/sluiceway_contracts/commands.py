@@ -131,10 +131,10 @@ class CallCancel(CommandData, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-class CallDial(CommandData, frozen=True, kw_only=True):
+class CallDial(CommandData, Timed, frozen=True, kw_only=True):
     """The dispatcher's, to the gateway of an account: call one party, `leg` being agent or customer.
 
-    It is done once for each `attempt`, whatever happens. It rings for `ring_ms`.
+    It is done once for each `attempt`, whatever happens, and not after `expires_at`. It rings for `ring_ms`.
     """
 
     type: ClassVar[str] = "sluiceway.call.dial"
@@ -143,6 +143,7 @@ class CallDial(CommandData, frozen=True, kw_only=True):
     leg: str
     address: AddressUri
     ring_ms: Milliseconds = 25_000
+    expires_at: Time | None = None
 
 
 class CallHangUp(CommandData, frozen=True, kw_only=True):
@@ -155,6 +156,8 @@ class CallHangUp(CommandData, frozen=True, kw_only=True):
 
 class CallStep(CommandData, Timed, frozen=True, kw_only=True):
     """A gateway's, to the dispatcher: how a call went on. `address` is the other party's, `account` ours.
+
+    `skill` is what agents must have whom somebody who calls waits for.
 
     `step` is placed, ringing, answered, accepted, declined, connected, busy, no_answer, failed, canceled, completed,
     lost (nobody knows whether it was placed) for a leg, which is agent or customer; arrived, wants_call_back,
@@ -175,6 +178,7 @@ class CallStep(CommandData, Timed, frozen=True, kw_only=True):
     name: str | None = None
     duration_ms: Milliseconds | None = None
     recording: str | None = None
+    skill: str | None = None
     occurred_at: Time | None = None
     error: Error | None = None
 

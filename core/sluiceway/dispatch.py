@@ -94,7 +94,7 @@ class Dispatch:
         self._idle = Idle(Schedule(link, shared.prefix), shared.placement)
         self._consents = Consents(Bucket(link, shared.layout.identity, ConsentRecord), shared.identity)
         self._switchboard = self._make_switchboard(calls, secret)
-        received = Consumer(link, shared.layout.events, "wishes", f"{start}.events.message.received.>")
+        received = Consumer(link, shared.layout.events, "wishes", f"{start}.events.message.received.>", since="new")
         self._wishes = WishReader(
             received,
             link,
@@ -145,7 +145,7 @@ class Dispatch:
             Bucket(s.link, s.layout.identity, Desk),
             Bucket(s.link, s.layout.messages, Queue),
             post=Outbox(s.link, s.prefix, s.stream),
-            people=Customers(s.continuity, self._register, self._consents),
+            people=Customers(s.continuity, self._register, self._consents, s.placement.latest),
             identity=s.identity,
             settings=calls,
             secret=secret,
@@ -157,7 +157,14 @@ class Dispatch:
     def _decisions(self) -> Decisions:
         s = self._shared
         erasure = Erasure(
-            s.link, s.layout, s.prefix, s.identity, continuity=s.continuity, stream=s.stream, files=s.files
+            s.link,
+            s.layout,
+            s.prefix,
+            s.identity,
+            continuity=s.continuity,
+            stream=s.stream,
+            files=s.files,
+            forget_calls=self._switchboard.forget,
         )
         return Decisions(s.placement, s.identity, self._register, self._idle, erasure)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 
 import msgspec
 import structlog
@@ -45,6 +45,10 @@ SETTLE_S = FRESH.total_seconds() + 2.0
 PASSES = 20
 
 
+Forget = Callable[[str, Collection[str], Collection[str]], Awaitable[None]]
+"""Has a queue forget the calls of contacts and of addresses of a tenant. Raises `Unavailable`."""
+
+
 class Done(Struct, frozen=True):
     """`<tenant>.d.<contact>`: it was erased, together with these."""
 
@@ -66,6 +70,7 @@ class Erasure:
         stream: EventStream,
         files: MediaStore,
         settle_s: float = SETTLE_S,
+        forget_calls: Forget | None = None,
     ) -> None:
         self._link = link
         self._layout = layout
@@ -75,6 +80,7 @@ class Erasure:
         self._stream = stream
         self._files = files
         self._settle_s = settle_s
+        self._forget_calls = forget_calls
         self._shredder = Shredder(link)
         self._work = Bucket(link, layout.identity, Traces)
         self._done = Bucket(link, layout.identity, Done)
@@ -162,10 +168,14 @@ class Erasure:
             await self._shredder.key(bucket, f"{tenant}.v.{conversation}")
 
     async def _calls_of(self, tenant: str, traces: Traces) -> None:
-        """What the queue has of them; a call that has not ended is nobody's then, and ends."""
+        """What the queue has of them; a call that has not ended is hung up, and nobody's."""
+        if self._forget_calls is not None:
+            await self._forget_calls(tenant, traces.contacts, traces.addresses)
         for key in await self._calls.keys(f"{tenant}.call."):
             found = await self._calls.get(key)
-            if found is not None and found.value.contact in traces.contacts:
+            if found is None:
+                continue
+            if found.value.contact in traces.contacts or found.value.address in traces.addresses:
                 await self._shredder.key(self._layout.messages, key)
 
     async def _pass(self, tenant: str, traces: Traces) -> bool:

@@ -118,7 +118,7 @@ class Facts:
                 case Consent():
                     await self._consent(served, record, fact)
                 case CallStep():
-                    await self._call(served, fact)
+                    await self._call(served, record, fact)
                 case Unreadable():
                     raise Malformed(fact.why)
         except Unavailable:
@@ -292,7 +292,7 @@ class Facts:
             id = self._identity.id(served.tenant, served.channel, served.name, "consent", fact.key)
             await self._stream.publish(_event(served, id, place, data, actor="customer"))
 
-    async def _call(self, served: Served, fact: CallStep) -> None:
+    async def _call(self, served: Served, record: Record, fact: CallStep) -> None:
         """Hand a step of a call to the queue of calls: one publish, for somebody is on the line."""
         step = CallStepped(
             call_id=fact.call_id,
@@ -307,7 +307,8 @@ class Facts:
             name=fact.name,
             duration_ms=fact.duration_ms,
             recording=fact.recording,
-            occurred_at=fact.occurred_at,
+            skill=fact.skill,
+            occurred_at=fact.occurred_at or record.arrived_at,
             error=fact.error,
         )
         id = self._identity.id(served.tenant, served.channel, served.name, "call", fact.key)

@@ -20,6 +20,8 @@ from sluiceway_contracts import (
     CallRequested,
     CallStep,
     CallUpdated,
+    Command,
+    Error,
     MessageSent,
     uuid7,
 )
@@ -185,7 +187,8 @@ async def test_a_thousand_abusive_requests_place_no_more_calls_than_the_caps_all
         ask(there, START + (500 + number) * SECOND, 100 + number)
     await there.run()
     assert len({call_id for call_id, _, _ in there.dialled}) == 20
-    assert there.refused == {"too_many": 980}
+    assert set(there.refused) == {"too_many", "already_waiting"}
+    assert sum(there.refused.values()) == 980
 
 
 async def test_numbers_elsewhere_are_not_called() -> None:
@@ -219,14 +222,138 @@ async def test_calls_go_to_those_who_have_the_skill_and_to_as_many_as_they_take(
     assert set(offers) == {"agent-2"}
 
 
-async def test_what_may_have_been_placed_and_cannot_be_found_is_told_as_unknown() -> None:
-    there = world()
-    there.give(agent(1, state="away"))
+async def test_a_customer_who_may_have_been_dialled_and_cannot_be_found_is_told_as_unknown() -> None:
+    there = world(first="customer")
+    there.deaf = True
+    there.give(agent(1))
     call_id = ask(there)
-    there.give(CallPlace(call_id=call_id, agent_id="agent-1"), START + SECOND)
-    there.give(CallStep(call_id=call_id, step="lost", leg="agent", attempt=1), START + SECOND)
+    there.give(CallStep(call_id=call_id, step="lost", leg="customer", attempt=1), START + SECOND)
     await there.run()
     assert ending(there, call_id).state == "unknown"
+
+
+@pytest.mark.parametrize("step", ["lost", "failed"])
+async def test_what_could_not_be_found_and_is_there_goes_on(step: str) -> None:
+    there = world()
+    there.give(agent(1))
+    call_id = ask(there, START)
+    error = Error(code="not_placed" if step == "failed" else "unknown", message="no such call")
+    there.give(CallStep(call_id=call_id, step=step, leg="agent", attempt=1, error=error), START + 2 * SECOND)
+    await there.run()
+    assert ending(there, call_id).state == "answered"
+    assert len(there.dialled) == 1
+
+
+async def test_a_command_from_beyond_the_calendar_stops_nobody() -> None:
+    there = world()
+    there.give(agent(1))
+    never = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC)
+    ask(there, START, 0, not_before=never)
+    call_id = ask(there, START, 1)
+    await there.run()
+    assert there.refused == {"too_early": 1}
+    assert ending(there, call_id).state == "answered"
+
+
+async def test_a_fault_over_one_call_is_no_other_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = world()
+    there.give(agent(1))
+    broken, whole = ask(there), ask(there, START + MINUTE, 1)
+    event = there.event
+
+    async def faulty(told: Any) -> None:
+        if broken.encode() in bytes(told) and b"offered" in bytes(told):
+            raise OverflowError("a fault of ours")
+        await event(told)
+
+    monkeypatch.setattr(there, "event", faulty)
+    await there.run()
+    assert ending(there, whole).state == "answered"
+
+
+async def test_a_call_of_which_nothing_more_is_heard_ends_and_its_agent_is_free() -> None:
+    there = world()
+    there.deaf = True
+    there.give(agent(1))
+    call_id, other = ask(there), ask(there, START + SECOND, 1)
+    there.give(CallStep(call_id=call_id, step="connected", leg="customer", attempt=1), START + 9 * SECOND)
+    await there.run()
+    assert ending(there, call_id).state == "unknown"
+    assert ending(there, other).state == "given_up"  # nothing is ever heard of it: after days it is over
+
+
+async def test_who_asks_twice_waits_once() -> None:
+    there = world()
+    first, second = ask(there), ask(there)
+    there.give(CallCancel(call_id=first), START + SECOND)
+    third = ask(there, START + 2 * SECOND)
+    there.give(agent(1), START + MINUTE)
+    await there.run()
+    assert there.refused == {"already_waiting": 1}
+    assert ending(there, third).state == "answered"
+    assert not states(there, second)
+
+
+async def test_a_login_that_is_refused_costs_nobody_a_try() -> None:
+    there = world(first="customer")
+    there.deaf = True
+    there.give(agent(1))
+    call_id = ask(there)
+    error = Error(code="credentials_refused", message="who are you")
+    there.give(CallStep(call_id=call_id, step="failed", leg="customer", attempt=1, error=error), START + 2 * SECOND)
+    there.give(CallCancel(call_id=call_id), START + 3 * MINUTE)
+    await there.run()
+    offered = [event.time for event, data in there.of(CallUpdated) if data.state == "offered"]
+    assert offered[1] - offered[0] >= MINUTE
+    assert not there.texts
+
+
+async def test_who_waits_is_told_that_they_are_next_once_however_many_agents_do_not_answer() -> None:
+    there = world()
+    there.dice.choices = lambda *_: ["no_answer"]  # type: ignore[method-assign]
+    there.give(agent(1))
+
+    async def number(tenant: str, conversation: str | None, address: str | None) -> Number:
+        return Number(address or "", True, uuid7(), uuid7())
+
+    there.number = number  # type: ignore[method-assign]
+    call_id = ask(there)
+    there.give(CallCancel(call_id=call_id), START + 60 * MINUTE)
+    await there.run()
+    assert len(there.dialled) > 10
+    assert len(there.texts) <= 1
+
+
+async def test_a_customer_who_hangs_up_before_an_agent_is_there_was_tried() -> None:
+    there = world(first="customer")
+    there.deaf = True
+    there.give(agent(1))
+    call_id = ask(there)
+    for step in ("answered", "completed"):
+        there.give(CallStep(call_id=call_id, step=step, leg="customer", attempt=1), START + 5 * SECOND)
+    there.give(CallCancel(call_id=call_id), START + 6 * MINUTE)
+    await there.run()
+    assert len(there.dialled) == 2  # again after five minutes
+
+
+async def test_writing_cancel_takes_nobody_out_of_a_conversation_on_the_phone() -> None:
+    there = world()
+    there.give(agent(1))
+    call_id = ask(there)
+    there.people[call_id] = Person([], 600)
+    there.give(CallCancel(call_id=call_id, reason="customer"), START + 5 * MINUTE)
+    await there.run()
+    assert ending(there, call_id).state == "answered"
+    assert ending(there, call_id).duration_ms == 600_000
+
+
+async def test_an_old_word_of_an_agent_changes_nothing() -> None:
+    there = world()
+    there.give(agent(1), START)
+    there.give(agent(1, state="away"), START + MINUTE)
+    await there.run()
+    await there._deliver(Command(tenant="acme", time=START, data=agent(1)))
+    assert (await there._made.queue("acme", CallQueue())).agents == 0
 
 
 class TestSomebodyCalls:
@@ -248,7 +375,7 @@ class TestSomebodyCalls:
         there.give(self.step(call_id, "hung_up", leg="customer"), START + 10 * SECOND)
         there.give(agent(1), START + MINUTE)
         await there.run()
-        assert [call for call, _, _ in there.dialled] == [call_id, other]
+        assert list(dict.fromkeys(call for call, _, _ in there.dialled)) == [call_id, other]
         assert ending(there, call_id).state == "answered"
 
     async def test_who_chooses_a_call_back_keeps_the_place_of_their_arrival(self) -> None:
@@ -260,12 +387,75 @@ class TestSomebodyCalls:
         (queued,) = [data for _, data in there.of(CallQueued) if data.call_id == call_id]
         assert queued.position == 1
 
+    async def test_who_hangs_up_after_talking_has_been_spoken_with(self) -> None:
+        there = world()
+        there.give(agent(1))
+        call_id = self.arrive(there, START + SECOND)
+        for seconds, step in ((5, "accepted"), (6, "connected")):
+            there.give(self.step(call_id, step, leg="agent", address="tel:+442079460001"), START + seconds * SECOND)
+        there.give(self.step(call_id, "hung_up", leg="customer", duration_ms=70_000), START + 70 * SECOND)
+        await there.run()
+        assert (ending(there, call_id).state, ending(there, call_id).duration_ms) == ("answered", 70_000)
+        assert not there.dialled
+
+    async def test_hanging_up_that_is_told_before_the_arrival_is_a_missed_call(self) -> None:
+        there = world()
+        call_id = uuid7()
+        there.people[call_id] = Person([], 60)
+        there.give(self.step(call_id, "hung_up", leg="customer", address="tel:+447700900005"), START)
+        there.give(self.step(call_id, "arrived", leg="customer", address="tel:+447700900005"), START + SECOND)
+        there.give(agent(1), START + MINUTE)
+        await there.run()
+        assert ending(there, call_id).state == "answered"
+
+    async def test_a_message_that_is_told_after_the_hanging_up_is_no_missed_call(self) -> None:
+        there = world()
+        call_id = self.arrive(there)
+        there.give(self.step(call_id, "hung_up", leg="customer"), START + MINUTE)
+        there.give(self.step(call_id, "left_message", leg="customer"), START + MINUTE + SECOND)
+        await there.run()
+        assert ending(there, call_id).state == "voicemail"
+
+    async def test_what_an_agent_presses_after_the_caller_is_gone_counts_for_nothing(self) -> None:
+        there = world()
+        call_id = self.arrive(there)
+        there.give(self.step(call_id, "hung_up", leg="customer"), START + 5 * SECOND)
+        for step in ("accepted", "connected", "completed"):
+            there.give(self.step(call_id, step, leg="agent", address="tel:+442079460001"), START + 6 * SECOND)
+        there.give(agent(1), START + MINUTE)
+        await there.run()
+        assert there.customers_called[call_id] == 1
+        assert ending(there, call_id).duration_ms == 60_000
+
+    async def test_callers_starve_nobody_who_waits(self) -> None:
+        there = world()
+        there.give(agent(1, state="busy"))
+        waiting = ask(there)
+        for number in range(30):
+            self.arrive(there, START + number * 20 * SECOND, 100 + number)
+        there.give(agent(1), START + MINUTE)
+        await there.run()
+        offered = [event.time for event, data in there.of(CallUpdated) if data.state == "offered"]
+        assert offered[0] == START + MINUTE
+        assert ending(there, waiting).state == "answered"
+
+    async def test_who_calls_a_number_with_a_skill_waits_for_whoever_has_it(self) -> None:
+        there = world()
+        call_id = uuid7()
+        there.people[call_id] = Person([], 60)
+        there.give(self.step(call_id, "arrived", address="tel:+447700900005", skill="returns"), START)
+        there.give(self.step(call_id, "hung_up", leg="customer"), START + SECOND)
+        there.give(agent(1, skills=("sales",)), START + MINUTE)
+        there.give(agent(2, skills=("returns",)), START + 2 * MINUTE)
+        await there.run()
+        assert {data.by.agent_id for _, data in there.of(CallUpdated) if data.by} == {"agent-2"}
+
     async def test_an_agent_who_takes_it_at_once_is_busy_with_it(self) -> None:
         there = world()
         there.give(agent(1))
         call_id = self.arrive(there, START + SECOND)
-        other = ask(there, START + 2 * SECOND)
         at = START + 5 * SECOND
+        other = ask(there, at + SECOND)
         there.give(self.step(call_id, "accepted", leg="agent", address="tel:+442079460001"), at)
         there.give(self.step(call_id, "connected", leg="agent"), at + SECOND)
         there.give(self.step(call_id, "completed", leg="customer", duration_ms=90_000), at + 91 * SECOND)
@@ -314,7 +504,7 @@ async def test_how_long_it_would_take_is_answered_or_left_open_honestly() -> Non
     assert answer.wait_ms.high == 0
     there.give(agent(1, state="busy"))
     call_id = ask(there, there.now)
-    await there.run()
+    await there.run(there.now + SECOND)
     answer = await there._made.queue("acme", CallQueue(call_id=call_id))
     assert (answer.free, answer.waiting, answer.position, answer.wait_ms) == (0, 1, 1, None)
 

@@ -102,12 +102,13 @@ class World:
         self.customers_called: Counter[str] = Counter()
         self.people: dict[str, Person] = {}
         self.killed = 0
+        self.deaf = False
+        """Whether nothing is heard of what is dialled."""
         self._policy = policy
         self._kills = kills
         self._heap: list[tuple[datetime.datetime, int, Command]] = []
         self._numbers = itertools.count()
         self._taken: set[str] = set()
-        self._wakes: set[tuple[str, datetime.datetime]] = set()
         self._calls = Memory[CallRecord](self._mortal)
         self._indexes = Memory[CallIndex](self._mortal)
         self._desks = Memory[Desk](self._mortal)
@@ -121,9 +122,9 @@ class World:
         command = Command(tenant="acme", time=at, data=data, id=id or uuid7())
         heapq.heappush(self._heap, (at, next(self._numbers), command))
 
-    async def run(self) -> None:
-        """Until nothing is left to be delivered."""
-        while self._heap:
+    async def run(self, until: datetime.datetime | None = None) -> None:
+        """Until nothing is left to be delivered, or until this time."""
+        while self._heap and (until is None or self._heap[0][0] <= until):
             at, _, command = heapq.heappop(self._heap)
             self.now = max(self.now, at)
             await self._deliver(command)
@@ -186,11 +187,9 @@ class World:
     async def fetch(self, tenant: str, account: str, fetch: msgspec.Raw) -> None:
         self._mortal()
 
-    async def wake(self, tenant: str, call_id: str, at: datetime.datetime) -> None:
+    async def wake(self, tenant: str, at: datetime.datetime) -> None:
         self._mortal()
-        if (call_id, at) not in self._wakes:
-            self._wakes.add((call_id, at))
-            self.give(CallStep(call_id=call_id, step="due"), at + datetime.timedelta(seconds=1))
+        self.give(CallStep(call_id="", step="due"), at + datetime.timedelta(seconds=1))
 
     # What is known of people
 
@@ -203,6 +202,9 @@ class World:
     async def account(self, tenant: str) -> str | None:
         return "uk-voice"
 
+    async def texts_by(self, tenant: str) -> tuple[str, str] | None:
+        return "sms", "uk-sms"
+
     async def is_revoked(self, tenant: str, address: str) -> bool:
         return False
 
@@ -211,6 +213,9 @@ class World:
     def _dial(self, dial: CallDial) -> None:
         """What becomes of an agent's leg, and then of the customer's; a gateway that is killed looks the call up."""
         self.dialled.append((dial.call_id, dial.attempt, dial.leg))
+        if dial.leg == "customer":
+            self._customer_first(dial)
+            return
         at = self.now + datetime.timedelta(seconds=self.dice.uniform(0.2, 1))
         if self.dice.random() < self._kills:
             at += datetime.timedelta(seconds=17)
@@ -235,8 +240,27 @@ class World:
             self._step(dial, "completed", "customer", at, duration_ms=int(person.talks_s * 1000))
             self._step(dial, "completed", "agent", at + datetime.timedelta(seconds=0.1))
 
+    def _customer_first(self, dial: CallDial) -> None:
+        """The customer is dialled, then put through to the agent."""
+        self.customers_called[dial.call_id] += 1
+        person, at = self.people[dial.call_id], self.now + datetime.timedelta(seconds=10)
+        outcome = person.outcomes.pop(0) if person.outcomes else "connected"
+        self._step(dial, "placed", "customer", self.now + datetime.timedelta(seconds=1))
+        if outcome != "connected":
+            self._step(dial, outcome, "customer", at)
+            return
+        self._step(dial, "answered", "customer", at)
+        for step in ("accepted", "connected"):
+            at += datetime.timedelta(seconds=8)
+            self._step(dial, step, "agent", at)
+        at += datetime.timedelta(seconds=person.talks_s)
+        self._step(dial, "completed", "agent", at)
+        self._step(dial, "completed", "customer", at, duration_ms=int(person.talks_s * 1000))
+
     def _step(self, dial: CallDial, step: str, leg: str, at: datetime.datetime, **more: Any) -> None:
         id = f"{dial.call_id}:{dial.attempt}:{leg}:{step}"
+        if self.deaf:
+            return
         sid = f"CA{dial.call_id}{dial.attempt}{leg}"
         data = CallStep(
             call_id=dial.call_id, step=step, leg=leg, attempt=dial.attempt, external_id=sid, occurred_at=at, **more

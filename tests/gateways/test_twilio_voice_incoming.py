@@ -37,7 +37,7 @@ from .twilio_voice import (
 
 SID, CHILD = "CA00000000000000000000000000000701", "CA00000000000000000000000000000702"
 RECORDING = "RE00000000000000000000000000000801"
-FREE = QueueView(is_open=True, free=(f"tel:{AGENT}", "mailto:x@example.org", f"tel:{AGENT}"))
+FREE = QueueView(prefixes=("+44",), is_open=True, free=(f"tel:{AGENT}", "mailto:x@example.org", f"tel:{AGENT}"))
 DOWN = Unavailable("NATS is away")
 ARRIVED = CallView(call_id=CALL_ID, state="arrived", attempt=0, first="agent", customer=f"tel:{CUSTOMER}")
 BARE = replace(NUMBER, operator=(), voicemail=False)
@@ -67,6 +67,7 @@ class TestSomebodyCalls:
         assert fact == CallStep(
             at=OURS,
             key=f"{SID}:arrived",
+            skill="orders",
             call_id=fact.call_id,
             step="arrived",
             leg="customer",
@@ -124,13 +125,16 @@ class TestTheMenu:
     @pytest.mark.parametrize(
         ("queue", "place"),
         [
-            (QueueView(is_open=True), "Nobody is free at the moment. Press 1"),
-            (QueueView(is_open=True, waiting=1), "free at the moment. One caller is waiting before you. Press 1"),
+            (QueueView(prefixes=("+44",), is_open=True), "Nobody is free at the moment. Press 1"),
             (
-                QueueView(is_open=True, waiting=4, wait_ms=Wait(low=130_000, high=250_000)),
+                QueueView(prefixes=("+44",), is_open=True, waiting=1),
+                "free at the moment. One caller is waiting before you. Press 1",
+            ),
+            (
+                QueueView(prefixes=("+44",), is_open=True, waiting=4, wait_ms=Wait(low=130_000, high=250_000)),
                 "4 callers are waiting before you. It takes about 2 to 5 minutes. Press 1",
             ),
-            (QueueView(is_open=True, wait_ms=Wait(low=0, high=1)), "It takes about 1 to 2 minutes."),
+            (QueueView(prefixes=("+44",), is_open=True, wait_ms=Wait(low=0, high=1)), "It takes about 1 to 2 minutes."),
             (CLOSED, "We are closed at the moment. Press 1, and we call you back when we are open."),
             (replace(CLOSED, waiting=3, wait_ms=Wait(low=1, high=2)), "We are closed at the moment. Press 1"),
         ],
@@ -147,7 +151,7 @@ class TestTheMenu:
         keys = "Press 1, and we call you back: you keep your place. Press 2 to leave a message. Press 0 to speak with"
         assert said(intake).count(keys) == 2
         urls = {gather.get("action") for gather in document(intake).iter("Gather")} | {verb(intake, "Redirect").text}
-        assert [goes_to(url) for url in urls] == [("choice", {"call": CALL_ID})]
+        assert [goes_to(url) for url in urls] == [("choice", {"call": CALL_ID, "back": "1"})]
 
     @pytest.mark.parametrize(
         ("number", "queue", "has_person"),
@@ -155,7 +159,7 @@ class TestTheMenu:
             (NUMBER, CLOSED, True),
             (BARE, CLOSED, False),
             (BARE, replace(CLOSED, reach=(f"tel:{AGENT}",)), True),
-            (BARE, QueueView(is_open=True), False),
+            (BARE, QueueView(prefixes=("+44",), is_open=True), False),
             (BARE, BUSY, True),
         ],
     )
@@ -176,10 +180,16 @@ class TestTheMenu:
         assert "Press 1" not in text
         assert "Press 2" in text
 
+    def test_whom_no_call_may_go_to_is_not_promised_one(self) -> None:
+        abroad = QueueView(prefixes=("+49",), is_open=True, waiting=1)
+        assert "Press 1" not in said(to_us("menu", sample("caller"), abroad))
+        assert "Press 1" not in said(to_us("menu", sample("caller"), QueueView(is_open=False)))
+        assert steps(to_us("choice", sample("caller-pressed-1"))) == []
+
     def test_where_there_is_nothing_to_choose_it_says_so(self) -> None:
         intake = to_us("menu", sample("caller-anonymous"), CLOSED, gateway=voice(BARE))
         assert verbs(intake) == ["Say", "Hangup"]
-        assert said(intake).startswith("We are closed at the moment. We do not see your number")
+        assert said(intake).startswith("We are closed at the moment. We can't call your number")
 
     def test_after_a_talk_it_is_over_and_core_need_not_be_asked(self) -> None:
         intake = to_us("menu", sample("caller-after-talk"))
@@ -191,7 +201,7 @@ class TestTheMenu:
 class TestTheChoice:
     @pytest.mark.parametrize("form", ["caller-pressed-1", "caller"])
     def test_with_1_or_nothing_they_are_called_back(self, form: str) -> None:
-        intake = to_us("choice", sample(form))
+        intake = to_us("choice", sample(form), flags={"back": 1})
         assert (steps(intake), verbs(intake)) == (["wants_call_back"], ["Say", "Hangup"])
         assert (first(intake).address, first(intake).key) == (f"tel:{CUSTOMER}", f"{SID}:wants_call_back")
         assert said(intake).startswith("We will call you back on the number that you are calling from.")
@@ -322,6 +332,7 @@ class TestTheEnd:
         assert first(intake) == CallStep(
             at=OURS,
             key=f"{SID}:hung_up",
+            skill="orders",
             call_id=first(called("called", BUSY)).call_id,
             step="hung_up",
             leg="customer",

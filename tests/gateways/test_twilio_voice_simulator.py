@@ -201,7 +201,10 @@ class TestCallsThatWePlace:
 
 class TestSomebodyCallsUs:
     def test_an_agent_who_is_free_takes_the_call(self, simulator: TwilioVoiceSimulator) -> None:
-        core = ring(simulator, QueueView(is_open=True, free=(f"tel:{DECLINES}", f"tel:{AGENT}", f"tel:{OURS[:-1]}9")))
+        core = ring(
+            simulator,
+            QueueView(prefixes=("+44",), is_open=True, free=(f"tel:{DECLINES}", f"tel:{AGENT}", f"tel:{OURS[:-1]}9")),
+        )
         assert core.told == [
             "customer arrived",
             "agent accepted",
@@ -211,7 +214,7 @@ class TestSomebodyCallsUs:
         ]
 
     def test_where_no_agent_takes_it_the_menu_comes(self, simulator: TwilioVoiceSimulator) -> None:
-        core = ring(simulator, QueueView(is_open=True, free=(f"tel:{NO_ANSWER}",)), script="1")
+        core = ring(simulator, QueueView(prefixes=("+44",), is_open=True, free=(f"tel:{NO_ANSWER}",)), script="1")
         assert core.told == ["customer arrived", "customer wants_call_back", "customer hung_up"]
 
     @pytest.mark.parametrize(

@@ -34,10 +34,10 @@ VIEWS: tuple[CallView | None, ...] = (
 QUEUES = (
     BUSY,
     CLOSED,
-    QueueView(is_open=False, reach=(f"tel:{AGENT}",)),
-    QueueView(is_open=True, free=tuple(f"tel:+4477009008{n}" for n in range(10, 30)), waiting=1),
-    QueueView(is_open=True, waiting=1, wait_ms=Wait(low=0, high=1)),
-    QueueView(is_open=True, free=("mailto:x@example.org",), wait_ms=Wait(low=240_000, high=900_001)),
+    QueueView(prefixes=("+44",), is_open=False, reach=(f"tel:{AGENT}",)),
+    QueueView(prefixes=("+44",), is_open=True, free=tuple(f"tel:+4477009008{n}" for n in range(10, 30)), waiting=1),
+    QueueView(prefixes=("+44",), is_open=True, waiting=1, wait_ms=Wait(low=0, high=1)),
+    QueueView(prefixes=("+44",), is_open=True, free=("mailto:x@example.org",), wait_ms=Wait(low=240_000, high=900_001)),
 )
 NUMBERS = (
     NUMBER,

@@ -49,8 +49,8 @@ VIEW = CallView(
     name="Ada",
     reason="order A-1042",
 )
-BUSY = QueueView(is_open=True, waiting=2, reach=(f"tel:{AGENT}",))
-CLOSED = QueueView(is_open=False)
+BUSY = QueueView(prefixes=("+44",), is_open=True, waiting=2, reach=(f"tel:{AGENT}",))
+CLOSED = QueueView(prefixes=("+44",), is_open=False)
 
 
 def voice(number: Number = NUMBER) -> TwilioVoice:

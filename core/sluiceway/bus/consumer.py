@@ -69,15 +69,19 @@ class Delivery(msgspec.Struct, frozen=True):
 class Consumer:
     """`deliveries()` yields messages for as long as this process has the pin, and goes on when it gets it back.
 
-    With `in_order`, acknowledging a message acknowledges all before it.
+    With `in_order`, acknowledging a message acknowledges all before it. `since` is all or new: what is there before the
+    first start.
     """
 
-    def __init__(self, link: Link, stream: str, durable: str, subject: str, *, in_order: bool = False) -> None:
+    def __init__(
+        self, link: Link, stream: str, durable: str, subject: str, *, in_order: bool = False, since: str = "all"
+    ) -> None:
         self.epoch = 0
         self._link = link
         self._stream = stream
         self._durable = durable
         self._subject = subject
+        self._since = since
         self._ack_policy = "all" if in_order else "explicit"
         self._pin = ""
         self._given = 0
@@ -90,7 +94,7 @@ class Consumer:
             "ack_policy": self._ack_policy,
             "ack_wait": ACK_WAIT_S * 10**9,
             "max_ack_pending": MAX_ACK_PENDING,
-            "deliver_policy": "all",
+            "deliver_policy": self._since,
             "priority_policy": "pinned_client",
             "priority_groups": [GROUP],
             "priority_timeout": PIN_TIMEOUT_S * 10**9,

@@ -39,7 +39,6 @@ class Change:
         self._events: list[msgspec.Raw] = []
         self._commands: list[msgspec.Raw] = []
         self._fetches: list[msgspec.Raw] = []
-        self._wake: datetime.datetime | None = None
 
     def set(self, **fields: Any) -> None:
         """Change the record."""
@@ -72,14 +71,14 @@ class Change:
         self.set(position=position, told_at=self.now)
         self.tell(CallQueued(call_id=self.record.call_id, state="queued", position=position, wait_ms=wait))
 
-    def order(self, data: CommandData, *, account: str | None = None) -> None:
+    def order(self, data: CommandData, *, account: str | None = None, channel: str = CHANNEL) -> None:
         """Have a command published: to an account of ours, else to the dispatcher."""
         command = Command(
             id=self._id(data.type),
             time=self.now,
             tenant=self._tenant,
             source=f"/{self._tenant}/apps/sluiceway",
-            channel=CHANNEL if account is not None else None,
+            channel=channel if account is not None else None,
             account=account,
             subject=self.record.conversation,
             actorrole="system",
@@ -87,8 +86,11 @@ class Change:
         )
         self._commands.append(msgspec.Raw(command.encode()))
 
-    def write(self, text: str, *, to: str | None = None) -> None:
-        """Have the customer written to in the conversation, where that can be; at this address, if one is given."""
+    def write(self, text: str, *, to: str | None = None, by: tuple[str, str] | None = None) -> None:
+        """Have the customer written to in the conversation, where that can be; at this address, if one is given.
+
+        `by` is channel and name of the account that it goes out by.
+        """
         record = self.record
         if to is None and not (record.writable and record.conversation):
             return
@@ -99,15 +101,12 @@ class Change:
             conversation_id=record.conversation,
             to=(to,) if to is not None else (),
         )
-        self.order(send)
+        channel, account = by or (CHANNEL, None)
+        self.order(send, account=account, channel=channel)
 
     def fetch(self, fetch: Any) -> None:
         """Have a file fetched."""
         self._fetches.append(msgspec.Raw(msgspec.json.encode(fetch)))
-
-    def wake(self, at: datetime.datetime) -> None:
-        """Have the queue looked at again at this time."""
-        self._wake = min(self._wake, at) if self._wake is not None else at
 
     @property
     def by(self) -> Party | None:
@@ -125,7 +124,6 @@ class Change:
             events=tuple(self._events),
             commands=tuple(self._commands),
             fetches=tuple(self._fetches),
-            wake=self._wake,
         )
 
     def _id(self, what: str) -> str:

@@ -22,6 +22,7 @@ class Looking:
         self._accounts = accounts
         self._calls = calls
         self._queues = queues
+        self._prefixes = {tenant: policy.prefixes for tenant, policy in settings.tenants.items()}
         self._hours = {tenant: Hours(policy) for tenant, policy in settings.tenants.items()}
 
     async def answer(self, connection: str, ask: Ask) -> CallView | QueueView | None:
@@ -35,7 +36,12 @@ class Looking:
         if hours is None:
             return QueueView(is_open=False)
         found = await self._queues.get(f"{served.tenant}.queue")
-        return view(found.value if found is not None else Queue(), ask.key, is_open=hours.is_open(now()))
+        return view(
+            found.value if found is not None else Queue(),
+            ask.key,
+            is_open=hours.is_open(now()),
+            prefixes=self._prefixes[served.tenant],
+        )
 
     async def _call(self, tenant: str, call_id: str) -> CallView | None:
         found = await self._calls.get(call_key(tenant, call_id)) if is_uuid(call_id) else None

@@ -53,13 +53,13 @@ class Outbox:
         except Refused as error:
             raise Unavailable(f"the stream of files to fetch refuses: {error}") from error
 
-    async def wake(self, tenant: str, call_id: str, at: datetime.datetime) -> None:
-        """Have the queue look again; of several for one second, one. Raises `Unavailable`."""
+    async def wake(self, tenant: str, at: datetime.datetime) -> None:
+        """Have the queue of a tenant look again at this time. Raises `Unavailable`."""
         command = Command(
             tenant=tenant,
             source=f"/{tenant}/apps/sluiceway",
             actorrole="system",
-            data=CallStep(call_id=call_id, step="due"),
+            data=CallStep(call_id="", step="due"),
         )
-        token = hashlib.sha256(f"call:{call_id}:{at:%Y%m%d%H%M%S}".encode()).hexdigest()[:32]
+        token = hashlib.sha256(f"calls:{command.id}".encode()).hexdigest()[:32]
         await self._schedule.give(command, at, token)

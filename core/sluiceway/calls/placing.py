@@ -34,6 +34,7 @@ LOOKS_S = (2.0, 5.0, 10.0)
 
 
 NOT_PLACED = Error(code="not_placed", message="the provider has no such call")
+EXPIRED = Error(code="expired", message="it was ordered too long ago")
 UNKNOWN = Error(code="unknown", message="nobody can say whether it was placed")
 
 
@@ -82,7 +83,7 @@ class Placing:
                 revision = await surely(self._placed.create, key, Placed(order.since))
             except Conflict:
                 return await self._dial(wanted)
-            step = await self._place(order, wanted)
+            step = await self._place(order, wanted) if not _is_late(wanted) else _step(wanted, "failed", error=EXPIRED)
         elif found.value.settled:
             return None
         else:
@@ -176,6 +177,10 @@ async def publish(link: Link, prefix: str, served: Served, step: CallStep, id: s
         data=step,
     )
     await give(link, prefix, command)
+
+
+def _is_late(wanted: CallDial) -> bool:
+    return wanted.expires_at is not None and now() >= wanted.expires_at
 
 
 def _step(wanted: CallDial, step: str, external_id: str | None = None, error: Error | None = None) -> CallStep:

@@ -6,6 +6,7 @@ Reads the stream, and gives commands as anybody could. Queues nothing itself.
 from __future__ import annotations
 
 import contextlib
+import datetime
 from collections.abc import Iterator
 
 import structlog
@@ -22,6 +23,7 @@ from sluiceway_contracts import (
     subjects,
 )
 from sluiceway_contracts.commands import CommandData
+from sluiceway_contracts.values import now
 
 from ..bus.consumer import Consumer, Delivery
 from ..bus.link import Link
@@ -35,6 +37,8 @@ from .proof import code, is_given
 from .records import CallIndex
 from .wishes import wish
 
+OLD = datetime.timedelta(days=1)
+"""What was wished so long ago nobody waits for any more."""
 log = structlog.get_logger(__name__)
 
 
@@ -81,7 +85,7 @@ class WishReader:
         await delivery.ack()
 
     async def _hear(self, tenant: str, event: Event) -> None:
-        if not isinstance(event.data, MessageReceived):
+        if not isinstance(event.data, MessageReceived) or now() - event.time > OLD:
             return
         found = await self._indexes.get(f"{tenant}.calls")
         index = found.value if found is not None else CallIndex()

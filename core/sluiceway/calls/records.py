@@ -60,13 +60,13 @@ class CallRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     outcome: str | None = None
     position: int | None = None
     told_at: Time | None = None
+    told_next: bool = False
     serial: int = 0
     seen: tuple[str, ...] = ()
     saved_at: Time | None = None
     events: tuple[msgspec.Raw, ...] = ()
     commands: tuple[msgspec.Raw, ...] = ()
     fetches: tuple[msgspec.Raw, ...] = ()
-    wake: Time | None = None
 
 
 class Open(Struct, frozen=True, omit_defaults=True):
@@ -101,6 +101,7 @@ class Agent(Struct, frozen=True, kw_only=True, omit_defaults=True):
     skills: tuple[str, ...] = ()
     reach: tuple[str, ...] = ()
     capacity: int = 1
+    set_at: Time | None = None
 
 
 class Held(Struct, frozen=True, omit_defaults=True):

@@ -17,7 +17,6 @@ from .estimate import estimate
 from .hours import Hours
 from .order import Available, Waiting, ordered, position
 from .records import (
-    ARRIVED,
     IN_HAND,
     WAITING,
     Agent,
@@ -31,9 +30,9 @@ from .records import (
 
 ANY = "_"
 """Calls that anybody may take."""
+LONGEST_WAIT = datetime.timedelta(days=3)
+"""Nobody took it for so long: then nobody will."""
 AT_WORK = frozenset({"available", "busy"})
-FIRST_RING = datetime.timedelta(seconds=25)
-"""While somebody who calls is put through, nobody else is given to those agents."""
 
 
 class Room:
@@ -49,7 +48,7 @@ class Room:
         self.resting: dict[str, datetime.datetime] = {}
         self.freed: dict[str, datetime.datetime] = {}
         self.shown: Queue | None = None
-        self.opens: datetime.datetime | None = None
+        self.armed: datetime.datetime | None = None
 
     @property
     def records(self) -> tuple[CallRecord, ...]:
@@ -65,7 +64,6 @@ class Room:
 
     def available(self, now: datetime.datetime) -> tuple[Available, ...]:
         """The agents who may be given calls."""
-        put_through = [r.skill for r in self.records if r.state == ARRIVED and now - r.since < FIRST_RING]
         return tuple(
             Available(
                 agent_id=agent.agent_id,
@@ -76,7 +74,7 @@ class Room:
                 free_since=self.freed.get(agent.agent_id),
             )
             for agent in self.desk.value.agents.values()
-            if agent.state == "available" and agent.reach and not any(_fits(agent, skill) for skill in put_through)
+            if agent.state == "available" and agent.reach
         )
 
     def busy(self, agent: Agent) -> int:
@@ -87,6 +85,14 @@ class Room:
     def agent_at(self, address: str | None) -> Agent | None:
         """Who answers at an address."""
         return next((a for a in self.desk.value.agents.values() if address in a.reach), None)
+
+    def next_moment(self, now: datetime.datetime) -> datetime.datetime | None:
+        """When something is to be looked at again, though nothing is told."""
+        moments = [r.deadline for r in self.records] + [r.due for r in self.records if r.state == WAITING]
+        if any(r.state == WAITING for r in self.records):
+            moments += [*self.resting.values(), None if self.hours.is_open(now) else self.hours.opens_at(now)]
+            moments += [r.since + LONGEST_WAIT for r in self.records if r.state == WAITING]
+        return min((moment for moment in moments if moment is not None and moment > now), default=None)
 
     def places(self, now: datetime.datetime) -> Iterator[tuple[CallRecord, int]]:
         """Those who wait and may be tried now, each with its position among those of its skill."""
@@ -139,7 +145,7 @@ class Room:
         return agent.state == "available" and self.busy(agent) < agent.capacity and (until is None or until <= now)
 
 
-def view(queue: Queue, skill: str, *, is_open: bool) -> QueueView:
+def view(queue: Queue, skill: str, *, is_open: bool, prefixes: tuple[str, ...] = ()) -> QueueView:
     """What somebody who calls now can be told."""
     fitting = [place for place in queue.agents if _serves(place, skill)]
     waiting = queue.waiting.get(skill, 0)
@@ -149,6 +155,7 @@ def view(queue: Queue, skill: str, *, is_open: bool) -> QueueView:
         free=tuple(place.address for place in fitting if place.free) if is_open and not waiting else (),
         reach=tuple(place.address for place in fitting),
         wait_ms=forecast(queue, skill, waiting + 1) if is_open else None,
+        prefixes=prefixes,
     )
 
 
@@ -170,10 +177,6 @@ def noted(holding: dict[str, Held], skill: str, took_ms: int, all_ms: int | None
     held = holding.get(skill or ANY, Held())
     calls = held.calls.after(all_ms) if all_ms is not None else held.calls
     return {**holding, skill or ANY: Held(held.tries.after(took_ms), calls)}
-
-
-def _fits(agent: Agent, skill: str) -> bool:
-    return not skill or not agent.skills or skill in agent.skills
 
 
 def _serves(place: Place, skill: str) -> bool:

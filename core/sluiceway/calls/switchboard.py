@@ -7,8 +7,9 @@ same ids. Dials nobody itself: gateways do, and tell each step.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from typing import Protocol
 
 import msgspec
@@ -28,6 +29,7 @@ from sluiceway_contracts import (
     Command,
     Error,
     Event,
+    Wait,
     addresses,
     is_uuid,
     subjects,
@@ -35,13 +37,14 @@ from sluiceway_contracts import (
 from sluiceway_contracts.values import now as now_utc
 
 from ..bus.store import Conflict, Entry
-from ..checks import Refusal
+from ..checks import LATEST, Refusal
 from ..directory import Table
 from ..errors import Unavailable
 from ..identity import Identity
 from ..locks import Locks
 from ..sections import Calls
 from .change import Change
+from .endings import end, hang_up, ms
 from .order import assign
 from .proof import code
 from .records import (
@@ -59,7 +62,7 @@ from .records import (
     Queue,
     call_key,
 )
-from .room import FIRST_RING, Number, Room, forecast, noted
+from .room import LONGEST_WAIT, Number, Room, forecast, noted
 from .steps import LONGEST, PROOF, Steps
 
 log = structlog.get_logger(__name__)
@@ -68,6 +71,8 @@ DAY, HOUR = datetime.timedelta(days=1), datetime.timedelta(hours=1)
 STALE = datetime.timedelta(hours=12)
 """What was to be told so long ago was told: NATS would not know it again."""
 TOLD_AGAIN = datetime.timedelta(minutes=2)
+CALLERS = frozenset({"hung_up", "wants_call_back", "wants_person", "left_message"})
+"""Steps of somebody who calls us."""
 STATES = frozenset({"available", "busy", "away", "offline"})
 
 
@@ -80,7 +85,7 @@ class Post(Protocol):
 
     async def fetch(self, tenant: str, account: str, fetch: msgspec.Raw) -> None: ...
 
-    async def wake(self, tenant: str, call_id: str, at: datetime.datetime) -> None: ...
+    async def wake(self, tenant: str, at: datetime.datetime) -> None: ...
 
 
 class People(Protocol):
@@ -94,6 +99,9 @@ class People(Protocol):
 
     async def account(self, tenant: str) -> str | None:
         """The account that calls are placed from."""
+
+    async def texts_by(self, tenant: str) -> tuple[str, str] | None:
+        """Channel and name of the account that texts to telephones go out by."""
 
     async def is_revoked(self, tenant: str, address: str) -> bool:
         """Whether the address wants no calls."""
@@ -160,22 +168,38 @@ class Switchboard:
                 self._rooms.pop(tenant, None)  # what is remembered may not be what was written
                 raise
 
+    async def forget(self, tenant: str, contacts: Collection[str], numbers: Collection[str]) -> None:
+        """Hang up on whoever is erased, and have them wait no more. Raises `Unavailable`."""
+        if tenant not in self._settings.tenants:
+            return
+        async with self._locks.of(tenant):
+            room = await self._room(tenant)
+            for record in room.records:
+                if record.contact in contacts or record.address in numbers:
+                    change = Change(tenant, record, self._clock(), self._identity, "")
+                    hang_up(change)
+                    for command in change.done().commands:
+                        await self._post.command(command)
+                    await self._close(room, record.call_id)
+
     async def queue(self, tenant: str, question: CallQueue) -> CallQueueAnswer:
         """`ask.call-queue`. Raises `Refusal` or `Unavailable`."""
         if tenant not in self._settings.tenants:
             raise Refusal("unsupported", f"calls are not set up for {tenant}")
-        async with self._locks.of(tenant):
-            room = await self._load(tenant)  # another process may be the active one: what it wrote counts
-            return room.answer(question.skill or "", question.call_id, self._clock())
+        room = await self._load(tenant)  # another process may be the active one: what it wrote counts
+        return room.answer(question.skill or "", question.call_id, self._clock())
 
     async def _room(self, tenant: str) -> Room:
         if tenant not in self._rooms:
             room = await self._load(tenant)
             for entry in tuple(room.calls.values()):
                 if entry.value.saved_at is not None and self._clock() - entry.value.saved_at < STALE:
-                    await self._send(tenant, entry.value)
+                    with _alone(entry.value.call_id):
+                        await self._send(tenant, entry.value)
                 if entry.value.state == ENDED:
                     await self._close(room, entry.value.call_id)
+            there = {id: entry for id, entry in room.index.value.open.items() if id in room.calls}
+            await self._set_index(room, replace(room.index.value, open=there))  # the others were erased, or never began
             self._rooms[tenant] = room
         return self._rooms[tenant]
 
@@ -196,10 +220,12 @@ class Switchboard:
             case CallRequest() as request:
                 await self._request(room, command, request)
             case CallCancel(call_id=call_id, reason=reason):
-                change = self._known(room, call_id, command)
+                change = await self._known(room, call_id, command)
                 if change is not None:
+                    before = change.record
                     self._steps[room.tenant].cancel(change, reason)
                     await self._save(room, change)
+                    await self._rest(room, before, change.record)
             case CallPlace(call_id=call_id, agent_id=agent_id):
                 await self._claim(room, command, call_id, agent_id or command.actorid or "")
             case CallStep() as step:
@@ -207,10 +233,13 @@ class Switchboard:
             case _:
                 raise Refusal("unsupported", f"{command.type} is nothing that the queue of calls knows")
 
-    def _known(self, room: Room, call_id: str, command: Command) -> Change | None:
+    async def _known(self, room: Room, call_id: str, command: Command) -> Change | None:
         """A change of a call that has not ended; None where this command made it already. Raises `Refusal`."""
         entry = room.calls.get(call_id)
         if entry is None:
+            ended = await self._calls.get(call_key(room.tenant, call_id)) if is_uuid(call_id) else None
+            if ended is not None and command.id in ended.value.seen:
+                return None
             raise Refusal("unknown_call", "there is no such call, or it has ended")
         if command.id in entry.value.seen:
             return None
@@ -225,6 +254,8 @@ class Switchboard:
         if wanted.state not in STATES or not 1 <= wanted.capacity <= 100:
             raise Refusal("invalid", f"state is one of {', '.join(sorted(STATES))}, capacity from 1 to 100")
         before = room.desk.value.agents.get(wanted.agent_id)
+        if before is not None and before.set_at is not None and command.time < before.set_at:
+            return  # it comes again, or too late
         agent = Agent(
             agent_id=wanted.agent_id,
             state=wanted.state,
@@ -232,6 +263,7 @@ class Switchboard:
             skills=wanted.skills,
             reach=reach or (before.reach if before is not None else ()),
             capacity=wanted.capacity,
+            set_at=command.time,
         )
         if agent != before:
             await self._set_desk(
@@ -265,6 +297,11 @@ class Switchboard:
             raise Refusal("no_channel", "no account here places calls")
         proven = number.is_proven or wanted.is_proven
         policy, now = room.policy, self._clock()
+        if wanted.not_before is not None and wanted.not_before > now + LATEST:
+            raise Refusal("too_early", f"not_before is more than {LATEST.days} days ahead; ask later")
+        texts_by = await self._people.texts_by(room.tenant) if not proven else None
+        if not proven and texts_by is None:
+            raise Refusal("unproven", "the number has not written or called, and no account here can text it a code")
         await self._admit(room, wanted.call_id, number, proven)
         record = CallRecord(
             call_id=wanted.call_id,
@@ -285,32 +322,31 @@ class Switchboard:
             deadline=None if proven else now + PROOF,
         )
         change = Change(room.tenant, record, now, self._identity, command.id)
-        self._tell_requested(room, change)
+        self._tell_requested(room, change, texts_by)
         await self._save(room, change)
 
-    def _tell_requested(self, room: Room, change: Change) -> None:
+    def _tell_requested(self, room: Room, change: Change, texts_by: tuple[str, str] | None) -> None:
         record, now, texts = change.record, change.now, self._steps[room.tenant].texts
-        later = record.due or (None if room.hours.is_open(now) else room.hours.opens_at(now))
-        state = UNPROVEN if record.state == UNPROVEN else "scheduled" if later is not None else "requested"
+        later = record.due or now
+        later = later if room.hours.is_open(later) else room.hours.opens_at(later) or later
+        state = UNPROVEN if record.state == UNPROVEN else "scheduled" if later > now else "requested"
         change.tell(
             CallRequested(
                 call_id=record.call_id,
                 state=state,
                 address=record.address,
-                not_before=later,
+                not_before=later if later > now else None,
                 skill=record.skill or None,
                 reason=record.reason,
                 direction=record.direction,
             )
         )
         if record.state == UNPROVEN:
-            change.write(texts.say("proof", code=code(self._secret, record.call_id)), to=record.address)
-            change.wake(now + PROOF)
-        elif later is not None:
-            change.wake(later)
-            if room.policy.updates:
-                change.set(told_at=now)
-                change.write(texts.say("scheduled", time=self._steps[room.tenant].clock(later)))
+            proof = texts.say("proof", code=code(self._secret, record.call_id))
+            change.write(proof, to=record.address, by=texts_by)
+        elif later > now and room.policy.updates:
+            change.set(told_at=now)
+            change.write(texts.say("scheduled", time=self._steps[room.tenant].clock(later, now)))
 
     async def _number(self, room: Room, command: Command, wanted: CallRequest) -> Number:
         try:
@@ -331,6 +367,8 @@ class Switchboard:
     async def _admit(self, room: Room, call_id: str, number: Number, proven: bool) -> None:
         """Into the index, counted once, if the caps allow it. Raises `Refusal`."""
         index, now = room.index.value, self._clock()
+        if any(one.address == number.address and one.call_id != call_id for one in room.records):
+            raise Refusal("already_waiting", "whoever has the number waits for a call, or is in one")
         asked = tuple(one for one in index.asked if now - one.at < DAY)
         if all(one.call_id != call_id for one in asked):
             key = self._identity.address_key(number.address)
@@ -343,7 +381,7 @@ class Switchboard:
         await self._set_index(room, CallIndex({**index.open, call_id: opened}, asked))
 
     async def _claim(self, room: Room, command: Command, call_id: str, agent_id: str) -> None:
-        change = self._known(room, call_id, command)
+        change = await self._known(room, call_id, command)
         if change is None:
             return
         agent = room.desk.value.agents.get(agent_id)
@@ -353,7 +391,7 @@ class Switchboard:
             raise Refusal("not_waiting", f"the call is {change.record.state}")
         if room.busy(agent) >= agent.capacity:
             raise Refusal("agent_busy", "the agent has as many calls as they can take")
-        self._steps[room.tenant].offer(change, agent)
+        self._steps[room.tenant].offer(change, agent, await self._people.account(room.tenant) or change.record.account)
         await self._save(room, change)
 
     async def _step(self, room: Room, command: Command, step: CallStep) -> None:
@@ -363,6 +401,9 @@ class Switchboard:
         entry = room.calls.get(step.call_id)
         if entry is None and is_uuid(step.call_id):
             entry = await self._calls.get(call_key(room.tenant, step.call_id))  # a step of a call that has ended
+            if entry is None and step.step in CALLERS:  # it overtook the arrival
+                await self._arrived(room, msgspec.structs.replace(command, id=f"{command.id}:arrived"), step)
+                entry = room.calls.get(step.call_id)
         if entry is None or command.id in entry.value.seen:
             return
         before = entry.value
@@ -377,7 +418,7 @@ class Switchboard:
             if agent is not None:
                 change.set(agent=agent.agent_id, agent_name=agent.name)
         if change.record.tries != before.tries and before.offered_at is not None:
-            change.set(held_ms=before.held_ms + _ms(change.now - before.offered_at))
+            change.set(held_ms=before.held_ms + ms(change.now - before.offered_at))
         await self._save(room, change)
         await self._rest(room, before, change.record)
         await self._note_holding(room, before, change.record)
@@ -400,6 +441,7 @@ class Switchboard:
             contact=who.contact if who is not None else None,
             conversation=who.conversation if who is not None else None,
             name=step.name,
+            skill=step.skill or "",
             legs=(step.external_id,) if step.external_id is not None else (),
             first="agent",
             record=room.policy.record,
@@ -407,7 +449,6 @@ class Switchboard:
         )
         await self._set_open(room, step.call_id, Open(record.conversation))
         change = Change(room.tenant, record, self._clock(), self._identity, command.id)
-        change.wake(self._clock() + FIRST_RING)
         change.tell(
             CallRequested(call_id=record.call_id, state="requested", address=record.address, direction="inbound")
         )
@@ -423,28 +464,51 @@ class Switchboard:
             await self._admit(room, record.call_id, number, True)
         except Refusal as refusal:
             error = Error(code=refusal.code, message=str(refusal))
-            self._steps[room.tenant].end(change, "given_up", "no_answer", error=error)
+            end(change, "given_up", "no_answer", error=error)
 
     async def _settle(self, room: Room) -> None:
-        """Give calls to agents, and tell who waits."""
-        now = self._clock()
-        if room.hours.is_open(now):
+        """What is due is done, calls are given to agents, and who waits is told. One call's fault is no other's."""
+        now, steps = self._clock(), self._steps[room.tenant]
+        for record in room.records:
+            overdue = record.deadline is not None and record.deadline <= now
+            if overdue or (record.state == WAITING and now - record.since > LONGEST_WAIT):
+                with _alone(record.call_id):
+                    await self._expire(room, record, overdue=overdue)
+        account = await self._people.account(room.tenant) if room.hours.is_open(now) else None
+        if account is not None:
             for call_id, agent_id in assign(room.waiting(now), room.available(now), now):
-                entry = room.calls[call_id]
-                change = Change(room.tenant, entry.value, now, self._identity, "")
-                self._steps[room.tenant].offer(change, room.desk.value.agents[agent_id])
-                await self._save(room, change)
-        elif any(record.state == WAITING for record in room.records):
-            opens = room.hours.opens_at(now)
-            if opens is not None and opens != room.opens:
-                room.opens = opens
-                await self._post.wake(room.tenant, "", opens)
+                with _alone(call_id):
+                    change = Change(room.tenant, room.calls[call_id].value, now, self._identity, "")
+                    steps.offer(change, room.desk.value.agents[agent_id], account)
+                    await self._save(room, change)
         if room.hours.is_open(now):
             await self._tell_places(room, now)
         queue = room.queue(now)
         if queue != room.shown:
             await self._queues.put(f"{room.tenant}.queue", queue)
             room.shown = queue
+        await self._arm(room, now)
+
+    async def _expire(self, room: Room, record: CallRecord, *, overdue: bool) -> None:
+        change = Change(room.tenant, record, self._clock(), self._identity, "")
+        if overdue:
+            self._steps[room.tenant].take(change, CallStep(call_id=record.call_id, step="due"))
+        else:
+            end(change, "given_up", "no_answer", error=Error(code="overdue", message="nobody took it for days"))
+        if change.record is record:
+            return
+        if record.state == ARRIVED and change.record.state == WAITING:
+            await self._called_back(room, change)
+        await self._save(room, change)
+        await self._rest(room, record, change.record)
+
+    async def _arm(self, room: Room, now: datetime.datetime) -> None:
+        """Have the queue looked at again when the next moment comes; a clock that is ahead of ours is asked again."""
+        at = room.next_moment(now)
+        if at is None or (room.armed is not None and now < room.armed <= at):
+            return
+        room.armed = min(at, now + LATEST)
+        await self._post.wake(room.tenant, room.armed)
 
     async def _tell_places(self, room: Room, now: datetime.datetime) -> None:
         """Each place once, then when somebody is next, or much has changed."""
@@ -455,14 +519,20 @@ class Switchboard:
             recent = record.told_at is not None and now - record.told_at < TOLD_AGAIN
             if record.position is not None and recent:
                 continue
-            change, wait = Change(room.tenant, record, now, self._identity, ""), forecast(queue, record.skill, at)
-            first = record.position is None and record.attempt == 0
-            change.queued(at, wait)
-            if room.policy.updates and (first or at == 1):
-                texts = self._steps[room.tenant].texts
-                text = texts.say("queued", position=at, wait=texts.wait(wait)) if first else texts.say("next")
-                change.write(text)
-            await self._save(room, change)
+            with _alone(record.call_id):
+                await self._tell_place(room, record, at, forecast(queue, record.skill, at))
+
+    async def _tell_place(self, room: Room, record: CallRecord, at: int, wait: Wait | None) -> None:
+        change = Change(room.tenant, record, self._clock(), self._identity, "")
+        texts, first = self._steps[room.tenant].texts, record.position is None and not record.attempt
+        change.queued(at, wait)
+        if room.policy.updates and first:
+            change.write(texts.say("queued", position=at, wait=texts.wait(wait)))
+        elif room.policy.updates and at == 1 and not record.told_next:
+            change.write(texts.say("next"))
+        if at == 1:
+            change.set(told_next=True)
+        await self._save(room, change)
 
     async def _rest(self, room: Room, before: CallRecord, after: CallRecord) -> None:
         """Who did not take a call is left alone for a while; who had one is free."""
@@ -470,17 +540,16 @@ class Switchboard:
             return
         now = self._clock()
         room.freed[before.agent] = now
-        if before.state == "offered" and after.state == WAITING and after.tries == before.tries:
+        if before.state == "offered" and after.state == WAITING and after.tries == before.tries and after.due is None:
             until = now + datetime.timedelta(seconds=room.policy.agent_pause_s)
             room.resting[before.agent] = until
-            await self._post.wake(room.tenant, "", until)
 
     async def _note_holding(self, room: Room, before: CallRecord, after: CallRecord) -> None:
         """How long a try kept an agent, from the offer on, and all tries of a call, for whoever waits next."""
         if before.state not in IN_HAND or (after.state != ENDED and after.tries == before.tries):
             return
         known = room.desk.value.holding
-        took = _ms(self._clock() - (before.offered_at or before.connected_at or self._clock()))
+        took = ms(self._clock() - (before.offered_at or before.connected_at or self._clock()))
         for skill in {before.skill, ""}:
             known = noted(known, skill, took, before.held_ms + took if after.state == ENDED else None)
         await self._set_desk(room, replace(room.desk.value, holding=known))
@@ -508,8 +577,6 @@ class Switchboard:
             await self._post.command(command)
         for fetch in record.fetches:
             await self._post.fetch(tenant, record.account, fetch)
-        if record.wake is not None:
-            await self._post.wake(tenant, record.call_id, record.wake)
 
     async def _close(self, room: Room, call_id: str) -> None:
         room.calls.pop(call_id, None)
@@ -530,5 +597,12 @@ class Switchboard:
         room.desk = Entry(desk, revision)
 
 
-def _ms(span: datetime.timedelta) -> int:
-    return int(span.total_seconds() * 1000)
+@contextlib.contextmanager
+def _alone(call_id: str) -> Iterator[None]:
+    """A fault of ours over one call is said in the log, and the others go on."""
+    try:
+        yield
+    except (Unavailable, Conflict):
+        raise
+    except Exception:
+        log.exception("call.broken", call=call_id)

@@ -7,6 +7,7 @@ https://help.twilio.com/articles/223134027
 from __future__ import annotations
 
 from collections.abc import Mapping
+from string import Formatter
 
 from sluiceway_contracts import Wait
 
@@ -47,9 +48,13 @@ class Texts:
             if name not in TEXTS["en"]:
                 raise ValueError(f"texts.{name} is none of: {', '.join(TEXTS['en'])}")
             try:
-                text.format(position=1, wait="", low=1, high=2, time="", code="")
-            except (KeyError, IndexError, ValueError) as error:
-                raise ValueError(f"texts.{name} names something that there is not: {error}") from error
+                named = {field for _, field, _, _ in Formatter().parse(text) if field is not None}
+            except ValueError as error:
+                raise ValueError(f"texts.{name} can't be filled in: {error}") from error
+            usual = {field for _, field, _, _ in Formatter().parse(TEXTS["en"][name]) if field is not None}
+            if wrong := sorted(named - usual):
+                blanks = ", ".join(sorted(usual)) or "none"
+                raise ValueError(f"texts.{name} names {wrong[0] or '{}'}, and what is filled in there is: {blanks}")
         self._texts = {**TEXTS.get(lang.partition("-")[0], TEXTS["en"]), **own}
 
     def say(self, name: str, **values: object) -> str:

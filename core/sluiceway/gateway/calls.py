@@ -68,6 +68,7 @@ class QueueView(Struct, frozen=True, kw_only=True):
     """What somebody who calls now can be told. `free` are the addresses of agents who can take the call at once.
 
     `reach` are those of all who are at work. `wait_ms` is how long it would take; None where nobody can say honestly.
+    Numbers that may be called back begin with one of `prefixes`, such as "+44".
     """
 
     is_open: bool
@@ -75,3 +76,4 @@ class QueueView(Struct, frozen=True, kw_only=True):
     free: tuple[str, ...] = ()
     reach: tuple[str, ...] = ()
     wait_ms: Wait | None = None
+    prefixes: tuple[str, ...] = ()

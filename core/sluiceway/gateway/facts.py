@@ -142,7 +142,7 @@ class CallStep(Fact, frozen=True, kw_only=True, tag="call"):
     `call_id` is a UUID: the one that was dialled for, or for somebody who calls us one that the gateway makes of the
     provider's id, always the same. `external_id` is the provider's id of the leg, `address` the other party's.
     `assurance` says how well a caller's number is proven: asserted unless the network vouches for it. `recording` is
-    what `MediaFetcher.locate` needs to find the recording.
+    what `MediaFetcher.locate` needs to find the recording, `skill` what agents must have whom a caller waits for.
     """
 
     call_id: str
@@ -155,6 +155,7 @@ class CallStep(Fact, frozen=True, kw_only=True, tag="call"):
     name: str | None = None
     duration_ms: int | None = None
     recording: str | None = None
+    skill: str | None = None
     error: Error | None = None
 
 

@@ -17,7 +17,7 @@ OVER = frozenset({"completed", "busy", "no-answer", "failed", "canceled"})
 def arrived(step: Step) -> CallStep:
     """Somebody calls: who they are, as well as the network knows."""
     name = step.form.get("CallerName") or None
-    return step.fact("arrived", "customer", assurance=step.assurance, name=name)
+    return step.fact("arrived", "customer", assurance=step.assurance, name=name, skill=step.number.skill or None)
 
 
 def called(step: Step) -> Consulting[Intake]:
@@ -35,5 +35,7 @@ def called(step: Step) -> Consulting[Intake]:
 def ended(step: Step) -> Intake:
     """The caller is gone. Core knows whether anything had been agreed; if not, it is a missed call."""
     duration = seconds(step.form, "CallDuration")
-    gone = step.fact("hung_up", "customer", assurance=step.assurance, duration_ms=duration)
+    gone = step.fact(
+        "hung_up", "customer", assurance=step.assurance, duration_ms=duration, skill=step.number.skill or None
+    )
     return Intake(facts=(gone,), reply=step.nothing)

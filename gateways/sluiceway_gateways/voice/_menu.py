@@ -10,7 +10,7 @@ from sluiceway_contracts import Media, addresses
 
 from ._agents import ring
 from ._dialled import is_bridged, second
-from ._number import callable_numbers
+from ._number import callable_numbers, plain
 from ._step import CUSTOM, Step, seconds, told
 from ._twiml import Page
 
@@ -29,13 +29,14 @@ def menu_page(step: Step, queue: QueueView, *lead: str) -> Page:
     """After these phrases, how things are and the menu; the menu again; a key may be pressed at any time."""
     say, keys = step.say, []
     place = step.number.words.place(queue.waiting, queue.wait_ms) if queue.is_open else (say("closed"),)
-    if step.party is not None:
+    back = _can_be_called(step, queue)
+    if back:
         keys.append(say("choose_call_back" if queue.is_open else "choose_call_back_closed"))
     if step.number.voicemail:
         keys.append(say("choose_message"))
     if not step.has("person") and _people(step, queue):
         keys.append(say("choose_person"))
-    texts, url = (*map(say, lead), *place), step.url("choice")
+    texts, url = (*map(say, lead), *place), step.url("choice", *(["back"] if back else []))
     if not keys:
         return step.page().say(*texts, say("no_number"), say("goodbye")).hang_up()
     return step.page().gather(url, *texts, *keys).gather(url, *keys).redirect(url)
@@ -44,7 +45,7 @@ def menu_page(step: Step, queue: QueueView, *lead: str) -> Page:
 def choice(step: Step) -> Consulting[Intake]:
     """A key was pressed, or none."""
     match step.key:
-        case "" | "1" if step.party is not None:
+        case "" | "1" if step.has("back"):
             return told(step.page("will_call_back").hang_up(), step.fact("wants_call_back", "customer"))
         case "":
             return told(step.page("no_number", "goodbye").hang_up())
@@ -107,6 +108,12 @@ def _call(step: Step, numbers: tuple[str, ...]) -> Page:
     if not numbers:
         return step.page().redirect(menu)
     return step.page("one_moment").dial(ring(step, numbers, RING_S, menu))
+
+
+def _can_be_called(step: Step, queue: QueueView) -> bool:
+    """Whether a call-back can be promised: the number is shown, and calls go there."""
+    number = plain(step.party)
+    return number is not None and number.startswith(tuple(queue.prefixes))
 
 
 def _people(step: Step, queue: QueueView) -> tuple[str, ...]:

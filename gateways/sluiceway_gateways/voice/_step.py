@@ -26,7 +26,7 @@ ANONYMOUS = frozenset({"+266696687", "+7378742833", "+2562533", "+8656696", "+86
 # The carrier itself vouches for the caller's number: https://www.twilio.com/docs/voice/trusted-calling-with-shakenstir
 ATTESTED = "TN-Validation-Passed-A"
 # What a URL may carry besides the call, its attempt, the leg and our number; and what of it goes on to the next
-FLAGS = frozenset({"ring", "rec", "person", "attested", "try", "key"})
+FLAGS = frozenset({"ring", "rec", "person", "attested", "back", "try", "key"})
 KEPT = ("ring", "person", "attested")
 LEGS = frozenset({"", "agent", "customer"})
 RING_S = 25
