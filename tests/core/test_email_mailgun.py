@@ -254,3 +254,16 @@ async def _sent(rig: Rig) -> str:
     await rig.until_event("message.sent")
     assert isinstance(command.data, MessageSend)
     return f"{command.data.message_id}@acme.example"
+
+
+async def test_what_is_not_about_a_mail_of_ours_is_no_status(mailgun: Rig) -> None:
+    told = simulator(mailgun).told("", "help@acme.example", "delivered", message={})
+    assert (await mailgun.deliver(told)).status == 200
+    assert not await mailgun.events("message.status")
+
+
+async def test_the_storage_gives_the_mail_itself_to_whoever_asks_for_it(mailgun: Rig) -> None:
+    sim = simulator(mailgun)
+    url = f"{sim.settings.api_url}/v3/domains/simulated/messages/{MailgunSimulator.key(LETTER)}"
+    parsed = await mailgun.deliver(Request.get(url, basic=("api", sim.settings.api_key.reveal())))
+    assert "body-mime" not in parsed.json(dict[str, str])
