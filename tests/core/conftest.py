@@ -86,10 +86,10 @@ async def link(shared_nats: NatsServer) -> AsyncIterator[Link]:
     await link.close()
 
 
-async def until(condition: Callable[[], Any], what: str) -> None:
+async def until(condition: Callable[[], Any], what: str, within_s: float = WAIT_S) -> None:
     """Wait until something holds; fail with `what` where it never does."""
     try:
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(within_s):
             while True:
                 result = condition()
                 if await result if isinstance(result, Awaitable) else result:
