@@ -12,10 +12,11 @@ from .gateway import Edited, Received
 CARD_NUMBER = "card_number"
 """What `Message.redactions` calls it."""
 
-# 13 to 19 digits (ISO/IEC 7812-1) in any grouping by single spaces or hyphens, no part of a longer run of digits or
-# of a telephone number in E.164
 _NO_TEXT = frozenset({"id", "ref", "url", "mime", "content_id"})
-_CANDIDATE = re.compile(r"(?<![0-9+])(?<![0-9][ -])[0-9](?:[ -]?[0-9]){12,18}(?![ -]?[0-9])")
+# 13 to 19 digits (ISO/IEC 7812-1) in any grouping by single spaces or hyphens, no part of a longer run of digits or
+# of a telephone number in E.164. It begins with the digit, not with what may not stand before it: what is no digit is
+# passed over several times as fast
+_CANDIDATE = re.compile(r"[0-9](?<![0-9+][0-9])(?<![0-9][ -][0-9])(?:[ -]?[0-9]){12,18}(?![ -]?[0-9])")
 
 
 F = TypeVar("F", Received, Edited)

@@ -266,6 +266,7 @@ def _token_texts(mail: Mail, recipient: str) -> Iterator[str]:
 
 def _cut(text: str, most: int) -> str:
     """As much of a text as has no more than so many bytes in JSON, in which a character may have six."""
+    text = text[:most]
     while len(text) * 6 > most and (size := len(msgspec.json.encode(text))) > most:
         text = text[: len(text) * most // size]
     return text
