@@ -75,7 +75,7 @@ async def test_a_call_becomes_a_message_of_its_conversation() -> None:
     async def number(tenant: str, conversation: str | None, address: str | None) -> Number:
         return Number("tel:+447700900001", True, uuid7(), uuid7())
 
-    there.number = number  # type: ignore[method-assign]
+    there.number = number  # type: ignore[method-assign]  # so it is here
     call_id = ask(there)
     await there.run()
     ((_, sent),) = there.of(MessageSent)
@@ -91,7 +91,7 @@ async def test_while_all_are_busy_each_has_a_place_and_is_told_it_in_words() -> 
     async def number(tenant: str, conversation: str | None, address: str | None) -> Number:
         return Number(address or "", True, uuid7(), uuid7())
 
-    there.number = number  # type: ignore[method-assign]
+    there.number = number  # type: ignore[method-assign]  # so it is here
     for place in range(3):
         ask(there, START + place * SECOND, place)
     await there.run()
@@ -104,7 +104,7 @@ async def test_while_all_are_busy_each_has_a_place_and_is_told_it_in_words() -> 
 
 async def test_an_agent_who_does_not_take_it_is_left_alone_and_the_next_is_asked() -> None:
     there = world()
-    there.dice.choices = lambda *_: ["declined"] if not there.dialled[1:] else ["accepted"]  # type: ignore[method-assign]
+    there.dice.choices = lambda *_: ["declined"] if not there.dialled[1:] else ["accepted"]  # type: ignore[method-assign]  # so it is here
     there.give(agent(1))
     there.give(agent(2), START + SECOND)
     call_id = ask(there, START + 2 * SECOND)
@@ -165,7 +165,7 @@ async def test_a_number_that_nobody_proved_is_asked_for_proof_and_called_only_th
     async def number(tenant: str, conversation: str | None, address: str | None) -> Number:
         return Number(address or "", False)
 
-    there.number = number  # type: ignore[method-assign]
+    there.number = number  # type: ignore[method-assign]  # so it is here
     proven, not_proven = ask(there), ask(there, START + SECOND, 1)
     there.give(CallStep(call_id=proven, step="proven"), START + MINUTE)
     await there.run()
@@ -310,13 +310,13 @@ async def test_a_login_that_is_refused_costs_nobody_a_try() -> None:
 
 async def test_who_waits_is_told_that_they_are_next_once_however_many_agents_do_not_answer() -> None:
     there = world()
-    there.dice.choices = lambda *_: ["no_answer"]  # type: ignore[method-assign]
+    there.dice.choices = lambda *_: ["no_answer"]  # type: ignore[method-assign]  # so it is here
     there.give(agent(1))
 
     async def number(tenant: str, conversation: str | None, address: str | None) -> Number:
         return Number(address or "", True, uuid7(), uuid7())
 
-    there.number = number  # type: ignore[method-assign]
+    there.number = number  # type: ignore[method-assign]  # so it is here
     call_id = ask(there)
     there.give(CallCancel(call_id=call_id), START + 60 * MINUTE)
     await there.run()
