@@ -5,25 +5,19 @@ Each address has a record in the bucket that forgets nothing; the latest event w
 
 from __future__ import annotations
 
-import contextlib
-
-import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sluiceway_contracts import Command, ConsentChanged, ConsentSet, Event, Undecodable, addresses, is_uuid, subjects
+from sluiceway_contracts import Command, ConsentChanged, ConsentSet, Event, addresses, is_uuid, subjects
 
 from .bus.consumer import Consumer, Delivery
 from .bus.store import Bucket, Conflict
 from .checks import Refusal
 from .continuity import Continuity
-from .errors import SluicewayError
+from .hearing import hear_all
 from .identity import Identity
-from .patience import surely
 from .register import Register
 from .stream import EventStream
-
-log = structlog.get_logger(__name__)
 
 ALL, SERVICE = "all", "service"
 GRANTED, REVOKED = "granted", "revoked"
@@ -100,24 +94,11 @@ class ConsentReader:
 
     async def run(self) -> None:
         """Read until cancelled; then another process may."""
-        try:
-            async for delivery in self._consumer.deliveries():
-                await self._take(delivery)
-        finally:
-            with contextlib.suppress(SluicewayError):
-                await self._consumer.release()
+        await hear_all(self._consumer, self._prefix, self._hear)
 
-    async def _take(self, delivery: Delivery) -> None:
-        try:
-            tenant = subjects.parse_event(delivery.subject, prefix=self._prefix).tenant
-            said = Event.decode(delivery.data).data
-            if isinstance(said, ConsentChanged):
-                await surely(self._consents.note, tenant, said, delivery.sequence)
-        except (Undecodable, subjects.InvalidSubject) as error:
-            log.warning("consent.unreadable", why=str(error))
-        except Exception:  # one event's fault is no other's
-            log.exception("consent.broken")
-        await delivery.ack()
+    async def _hear(self, tenant: str, event: Event, sequence: int) -> None:
+        if isinstance(event.data, ConsentChanged):
+            await self._consents.note(tenant, event.data, sequence)
 
 
 class ConsentCommands:

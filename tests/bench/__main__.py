@@ -22,7 +22,8 @@ import msgspec
 import nats
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from ..ports import free_port
+from sluiceway.testing.ports import free_port
+
 from . import naive, processes
 from .load import CUSTOMERS, TOKEN, Job, Result, sid
 

@@ -25,9 +25,9 @@ from sluiceway.continuity import Continuity
 from sluiceway.directory import CACHE_SIZE
 from sluiceway.identity import Identity
 from sluiceway.stream import EventStream
+from sluiceway.testing.ports import free_port
 from sluiceway.windows import Windows
 
-from ..ports import free_port
 from . import processes
 
 AT_ONCE = 256

@@ -26,10 +26,10 @@ import uvloop
 from sluiceway.bus.link import Link
 from sluiceway.bus.reader import Reader
 from sluiceway.config import Nats
+from sluiceway.testing.ports import free_port
 
 from ..mail import servers
 from ..mail.servers import Dovecot, User
-from ..ports import free_port
 from . import processes
 from .smtp import mail, on_the_stream
 

@@ -27,6 +27,7 @@ from sluiceway.bus.reader import Reader
 from sluiceway.config import Nats
 from sluiceway.gateway import Secret
 from sluiceway.http.client import Client
+from sluiceway.testing.ports import free_port
 from sluiceway_contracts import (
     Command,
     Event,
@@ -47,7 +48,6 @@ from sluiceway_gateways._meta import App
 from sluiceway_gateways.whatsapp.cloud import Number
 from sluiceway_gateways.whatsapp.cloud_simulator import WhatsAppSimulator
 
-from ..ports import free_port
 from . import processes
 
 CONFIG = """

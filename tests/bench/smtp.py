@@ -23,9 +23,9 @@ import uvloop
 from sluiceway.bus.link import Link
 from sluiceway.bus.reader import Reader
 from sluiceway.config import Nats
+from sluiceway.testing.ports import free_port
 from sluiceway_contracts import Event, MessageReceived
 
-from ..ports import free_port
 from . import processes
 from .media import peak_mb
 

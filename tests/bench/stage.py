@@ -17,9 +17,9 @@ import msgspec
 
 from sluiceway.bus.link import Link
 from sluiceway.config import Nats
+from sluiceway.testing.ports import free_port
 from sluiceway_contracts import Command, MessageSend, Party, Text, uuid7
 
-from ..ports import free_port
 from . import processes
 
 TENANT = "acme"

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import click
 
-from ..ports import free_port
+from sluiceway.testing.ports import free_port
+
 from . import processes
 from .latency import asked, shown
 from .mail import MAILS

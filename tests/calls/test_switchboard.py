@@ -158,6 +158,25 @@ async def test_a_scheduled_time_is_waited_for() -> None:
     assert offered.time >= START + 30 * MINUTE
 
 
+async def test_what_is_scheduled_for_days_ahead_is_not_given_up_before() -> None:
+    there = world()
+    there.give(agent(1))
+    at = START + datetime.timedelta(days=5)
+    call_id = ask(there, START, not_before=at)
+    await there.run()
+    (offered,) = [event.time for event, data in there.of(CallUpdated) if data.state == "offered"]
+    assert offered >= at
+    assert ending(there, call_id).state == "answered"
+
+
+async def test_whom_nobody_takes_is_given_up_after_a_week() -> None:
+    there = world()
+    call_id = ask(there, START, skill="a skill that nobody has")
+    await there.run()
+    assert ending(there, call_id).state == "given_up"
+    assert there.now - START >= datetime.timedelta(days=7)
+
+
 async def test_a_number_that_nobody_proved_is_asked_for_proof_and_called_only_then() -> None:
     there = world()
     there.give(agent(1))
@@ -321,7 +340,7 @@ async def test_who_waits_is_told_that_they_are_next_once_however_many_agents_do_
     there.give(CallCancel(call_id=call_id), START + 60 * MINUTE)
     await there.run()
     assert len(there.dialled) > 10
-    assert len(there.texts) <= 1
+    assert len(there.texts) == 1
 
 
 async def test_a_customer_who_hangs_up_before_an_agent_is_there_was_tried() -> None:

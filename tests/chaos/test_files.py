@@ -11,9 +11,11 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig
 
+from sluiceway.testing.ports import free_port
+
 from . import files, keeping
 from .provider import Provider
-from .world import Ports, Server
+from .world import Server
 
 LOGIN = {"Authorization": files.LOGIN}
 SIDS = [f"SM{n * files.ONE_IN:032x}" for n in range(40)]
@@ -56,13 +58,12 @@ async def _had(http: aiohttp.ClientSession, sid: str) -> bytes | None:
 @pytest.fixture
 async def client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Client]:
     """Of a server that has nothing yet."""
-    with Ports() as ports:
-        server = Server(tmp_path_factory.mktemp("nats"), "nats", ports.take())
-        await server.start()
-        connection = await nats.connect(server.url)
-        yield connection
-        await connection.close()
-        server.kill()
+    server = Server(tmp_path_factory.mktemp("nats"), "nats", free_port())
+    await server.start()
+    connection = await nats.connect(server.url)
+    yield connection
+    await connection.close()
+    server.kill()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import contextlib
 import http.client
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -18,10 +17,10 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from sluiceway.testing.ports import free_port
+
 from .patience import PATIENCE_S, NeverCame
 
-PORTS = range(10_000, 30_000)
-"""Below those that Linux gives to outgoing connections."""
 END_S = 15
 SAMPLE_S = 0.25
 TENANT = "acme"
@@ -73,38 +72,6 @@ def program(name: str) -> str:
     if found is None:
         raise FileNotFoundError(f"{name} is not installed")
     return found
-
-
-class Ports:
-    """Ports of loopback that are ours for as long as we hold them, also while nobody listens there.
-
-    A socket that is bound and does not listen lets a server of ours listen, and no outgoing connection have the port.
-    """
-
-    def __init__(self) -> None:
-        self._held: dict[int, socket.socket] = {}
-
-    def __enter__(self) -> Ports:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for holder in self._held.values():
-            holder.close()
-
-    def take(self) -> int:
-        """One that nobody listens on."""
-        while True:
-            port = random.choice(PORTS)
-            holder = socket.socket()
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                if port not in self._held:
-                    holder.bind(("127.0.0.1", port))
-                    self._held[port] = holder
-                    return port
-            except OSError:
-                pass
-            holder.close()
 
 
 class Process:
@@ -187,9 +154,9 @@ class Server(Process):
 class Gateway(Process):
     """One replica: `sluiceway run sms`. `peak_mb` is the most memory that any of its processes had."""
 
-    def __init__(self, folder: Path, config: str, ports: Ports) -> None:
+    def __init__(self, folder: Path, config: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.hooks, self.probes = ports.take(), ports.take()
+        self.hooks, self.probes = free_port(), free_port()
         self.peak_mb = 0.0
         file = folder / "sluiceway.toml"
         file.write_text(config.replace("{hooks}", str(self.hooks)).replace("{probes}", str(self.probes)))
@@ -259,49 +226,47 @@ async def world(
     folder: Path, lines: dict[str, tuple[str, str]], *, servers: int, replicas: int, store: Path | None, extra: str
 ) -> AsyncIterator[World]:
     """Everything started; everything ended afterwards. `lines`: number and provider by name. Raises `NeverCame`."""
-    with Ports() as ports:
-        whole = _made(folder, lines, ports, servers=servers, replicas=replicas, store=store, extra=extra)
-        watching = asyncio.create_task(whole.watch())
-        try:
-            await asyncio.gather(*(server.start() for server in whole.servers))
-            await asyncio.gather(*(gateway.start() for gateway in whole.gateways))
-            yield whole
-        finally:
-            watching.cancel()
-            for process in (*whole.gateways, *whole.servers):
-                process.kill()
-            await asyncio.wait([watching])
+    whole = _made(folder, lines, servers=servers, replicas=replicas, store=store, extra=extra)
+    watching = asyncio.create_task(whole.watch())
+    try:
+        await asyncio.gather(*(server.start() for server in whole.servers))
+        await asyncio.gather(*(gateway.start() for gateway in whole.gateways))
+        yield whole
+    finally:
+        watching.cancel()
+        for process in (*whole.gateways, *whole.servers):
+            process.kill()
+        await asyncio.wait([watching])
 
 
 def _made(
     folder: Path,
     lines: dict[str, tuple[str, str]],
-    ports: Ports,
     *,
     servers: int,
     replicas: int,
     store: Path | None,
     extra: str,
 ) -> World:
-    made = _servers(folder, servers, store, ports)
+    made = _servers(folder, servers, store)
     url = ",".join(server.url for server in made)
     config = CORE.format(url=url, replicas=servers, hooks="{hooks}", probes="{probes}", public=PUBLIC_URL) + extra
     for name, (number, api) in lines.items():
         config += LINE.format(name=name, number=number, api=api, sid=CONNECTION_SID, tenant=TENANT)
     gateways = [
-        Gateway(folder / f"gateway-{n}", config.replace("{folder}", str(folder / f"gateway-{n}")), ports)
+        Gateway(folder / f"gateway-{n}", config.replace("{folder}", str(folder / f"gateway-{n}")))
         for n in range(replicas)
     ]
     return World(folder, made, gateways)
 
 
-def _servers(folder: Path, count: int, store: Path | None, ports: Ports) -> list[Server]:
+def _servers(folder: Path, count: int, store: Path | None) -> list[Server]:
     if count == 1:
-        return [Server(folder / "nats", "nats", ports.take(), store)]
-    clustered = [ports.take() for _ in range(count)]
+        return [Server(folder / "nats", "nats", free_port(), store)]
+    clustered = [free_port() for _ in range(count)]
     routes = ", ".join(f'"nats-route://127.0.0.1:{port}"' for port in clustered)
     return [
-        Server(folder / f"nats-{n}", f"nats-{n}", ports.take(), cluster=CLUSTER.format(port=port, routes=routes))
+        Server(folder / f"nats-{n}", f"nats-{n}", free_port(), cluster=CLUSTER.format(port=port, routes=routes))
         for n, port in enumerate(clustered)
     ]
 

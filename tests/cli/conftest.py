@@ -21,9 +21,8 @@ from sluiceway.bus.link import Link
 from sluiceway.bus.streams import Layout, ensure
 from sluiceway.config import Nats
 from sluiceway.testing.nats import NatsServer, nats_server
+from sluiceway.testing.ports import free_port
 from sluiceway_contracts import Event, Message, MessageReceived, Party, Text, uuid7
-
-from ..ports import free_port
 
 COMMAND = Path(sys.executable).parent / "sluiceway"
 WAIT_S = 60

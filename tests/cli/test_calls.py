@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from sluiceway.testing.nats import NatsServer
+from sluiceway.testing.ports import free_port
 
-from ..ports import free_port
 from .conftest import Cli, lines_of, settings, until
 
 VOICE = """

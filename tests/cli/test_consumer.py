@@ -25,9 +25,9 @@ from sluiceway.bus.streams import Layout, ensure
 from sluiceway.config import Nats
 from sluiceway.errors import Unavailable
 from sluiceway.gateway import Secret
+from sluiceway.testing.ports import free_port
 from sluiceway_contracts import Command, ConversationClose, ConversationState, TypingSet, subjects
 
-from ..ports import free_port
 from .conftest import CONVERSATION, Cli, received
 
 PASSWORD = "only for tests"

@@ -5,7 +5,8 @@ import signal
 from contextlib import ExitStack
 from typing import Any
 
-from ..ports import free_port
+from sluiceway.testing.ports import free_port
+
 from .conftest import WAIT_S, Cli, Deployment, lines_of, received, until
 
 CUSTOMER = "+447700900456"

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from sluiceway.testing.nats import NatsServer
+from sluiceway.testing.ports import free_port
 from sluiceway_gateways._simulated_files import file
 
-from ..ports import free_port
 from .conftest import Cli, lines_of, settings, until
 
 META = """

@@ -21,11 +21,10 @@ from sluiceway.http.client import Client
 from sluiceway.service import Service
 from sluiceway.simulator import AnySimulator
 from sluiceway.testing.nats import NatsServer, nats_server
+from sluiceway.testing.ports import free_port
 from sluiceway.testing.provider import Provider
 from sluiceway.wire import Request, Response
 from sluiceway_contracts import Command, Event, MessageSend, Party, Text, uuid7
-
-from ..ports import free_port
 
 WAIT_S = 15
 _numbers = itertools.count(1)
@@ -197,8 +196,8 @@ async def running(
     values = {"url": server.url, "number": next(_numbers), "hooks": free_port(), "probes": free_port(), "api": api}
     core, served = load(tmp_path, text, **values)
     rig = Rig(core, served, api, dispatches=dispatches)
-    await rig.start()
     try:
+        await rig.start()
         yield rig
     finally:
         await rig.stop()

@@ -9,7 +9,7 @@ from email.message import EmailMessage
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from ..ports import free_port
+from sluiceway.testing.ports import free_port
 
 
 class Relay:

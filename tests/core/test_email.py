@@ -17,6 +17,7 @@ from sluiceway.errors import ConfigError, Unavailable
 from sluiceway.inbound import Inbound
 from sluiceway.service import Service
 from sluiceway.testing.nats import NatsServer
+from sluiceway.testing.ports import free_port
 from sluiceway_contracts import (
     Command,
     CommandFailed,
@@ -32,7 +33,7 @@ from sluiceway_contracts import (
     uuid7,
 )
 
-from ..ports import free_port, is_open
+from ..ports import is_open
 from .conftest import Rig, _numbers, load, until
 from .relay import Relay
 

@@ -17,8 +17,8 @@ from sluiceway.bus.streams import Layout, ensure
 from sluiceway.config import Nats
 from sluiceway.embedded import EmbeddedNats
 from sluiceway.errors import ConfigError, SluicewayError
+from sluiceway.testing.ports import free_port
 
-from ..ports import free_port
 from .conftest import linked, until
 
 

@@ -10,11 +10,11 @@ import pytest
 from sluiceway import Consent, Flow, Intake, Received, Rejected, Request, Response, Unavailable, Unreadable
 from sluiceway.gateway import AnyFact
 from sluiceway.record import Record
+from sluiceway.testing.ports import free_port
 from sluiceway_contracts import ConsentChanged, ErrorDeadLetter, MessageReceived, Text
 from sluiceway_contracts.values import now
 from sluiceway_gateways.sms.twilio import TwilioSms
 
-from ..ports import free_port
 from .conftest import Rig
 
 US, ANN = "+447700900123", "tel:+447700900456"

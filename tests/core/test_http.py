@@ -21,9 +21,9 @@ from sluiceway.http import client as client_module
 from sluiceway.http import server as server_module
 from sluiceway.http.client import Client, retry_after_s
 from sluiceway.http.server import Page, Route, Server, paths
+from sluiceway.testing.ports import free_port
 from sluiceway.wire import Request, Response
 
-from ..ports import free_port
 from .conftest import until
 
 LIMIT = 1 << 20

@@ -20,8 +20,8 @@ from sluiceway.config import Nats
 from sluiceway.errors import TooLarge, Unavailable
 from sluiceway.gateway import Secret
 from sluiceway.testing.nats import NatsServer
+from sluiceway.testing.ports import free_port
 
-from ..ports import free_port
 from .conftest import WAIT_S, linked, nats_settings, until
 
 

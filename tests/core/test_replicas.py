@@ -18,10 +18,10 @@ from sluiceway.config import Http, Probes
 from sluiceway.ledger import Ledger
 from sluiceway.service import Service
 from sluiceway.testing.nats import NatsServer
+from sluiceway.testing.ports import free_port
 from sluiceway.wire import Response
 from sluiceway_contracts import Command, MessageReceived, MessageSend, MessageStatus, Party, Text, uuid7
 
-from ..ports import free_port
 from .conftest import TWILIO, Rig, linked, running, until
 
 UNPIN = msgspec.json.encode({"group": "g"})

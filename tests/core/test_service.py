@@ -18,10 +18,10 @@ from sluiceway.errors import ConfigError, SluicewayError
 from sluiceway.gateway import Secret
 from sluiceway.service import Service
 from sluiceway.testing.nats import NatsServer
+from sluiceway.testing.ports import free_port
 from sluiceway.wire import Request, Response
 from sluiceway_contracts import MessageReceived
 
-from ..ports import free_port
 from .conftest import TWILIO, Rig, linked, load, running, until
 
 

@@ -32,6 +32,7 @@ from sluiceway.media import MediaStore
 from sluiceway.parking import Parcel, Parking
 from sluiceway.service import Service
 from sluiceway.stream import EventStream
+from sluiceway.testing.ports import free_port
 from sluiceway.windows import Windows
 from sluiceway_contracts import (
     CanSend,
@@ -56,7 +57,6 @@ from sluiceway_contracts import (
     uuid7,
 )
 
-from ..ports import free_port
 from .conftest import TWILIO, Rig, running, until
 
 PASSWORD = "only for tests"

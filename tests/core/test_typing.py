@@ -16,11 +16,11 @@ from sluiceway.config import Http, Probes
 from sluiceway.indicators import MAX_BYTES, Indicators, Wish
 from sluiceway.service import Service
 from sluiceway.testing.nats import NatsServer
+from sluiceway.testing.ports import free_port
 from sluiceway_contracts import Command, CommandFailed, Event, TypingSet, uuid7
 from sluiceway_gateways._meta_messaging import Business
 from sluiceway_gateways._meta_messaging_simulator import MessagingSimulator
 
-from ..ports import free_port
 from . import conftest
 from .conftest import Rig, running, until
 

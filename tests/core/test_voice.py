@@ -19,6 +19,7 @@ from sluiceway.gateway import Ask
 from sluiceway.record import Record
 from sluiceway.testing.deliveries import make
 from sluiceway.testing.nats import NatsServer
+from sluiceway.testing.ports import free_port
 from sluiceway.testing.provider import Provider
 from sluiceway_contracts import (
     AgentSet,
@@ -35,7 +36,6 @@ from sluiceway_contracts import (
 from sluiceway_contracts.commands import CommandData
 from sluiceway_gateways.voice.twilio_simulator import TwilioVoiceSimulator
 
-from ..ports import free_port
 from .conftest import Rig, running, until
 
 VOICE = """

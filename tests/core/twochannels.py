@@ -13,10 +13,10 @@ from sluiceway import accounts, plugins
 from sluiceway.config import Connection, Core
 from sluiceway.ledger import Ledger, MessageRecord
 from sluiceway.testing.nats import NatsServer
+from sluiceway.testing.ports import free_port
 from sluiceway.wire import Response
 from sluiceway_contracts import Command, Event, MessageSend, MessageStatus, Party, Text, uuid7
 
-from ..ports import free_port
 from .conftest import TWILIO, Rig, _numbers, load, until
 
 CUSTOMER = "+447700900456"

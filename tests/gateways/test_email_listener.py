@@ -16,11 +16,10 @@ import pytest
 import trustme
 
 from sluiceway import Unavailable
+from sluiceway.testing.ports import free_port
 from sluiceway_gateways.email import _listener, smtp
 from sluiceway_gateways.email._listener import serve
 from sluiceway_gateways.email.smtp import Smtp
-
-from ..ports import free_port
 
 HELP, SALES = "help@acme.example", "sales@acme.example"
 

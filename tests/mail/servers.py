@@ -29,7 +29,7 @@ from itertools import count
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
-from ..ports import free_port
+from sluiceway.testing.ports import free_port
 
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/lib/dovecot"
 PROGRAMS = {
@@ -132,7 +132,7 @@ class _Server:
     def start(self) -> None:
         """On free ports. Raises `RuntimeError`, with what it logged."""
         for _ in range(PORTS_TRIED):
-            self.ports = dict(zip(self.port_names, _free_ports(len(self.port_names)), strict=True))
+            self.ports = {name: free_port() for name in self.port_names}
             if self._start():
                 return
         raise RuntimeError(f"{self.program} does not start: {self.log()[-2000:]}")
@@ -595,14 +595,6 @@ def exim(
 
 def _base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _free_ports(how_many: int) -> list[int]:
-    """Different ones, which nobody listens on now; another process may be faster, so be ready to try again."""
-    found: set[int] = set()
-    while len(found) < how_many:
-        found.add(free_port())
-    return list(found)
 
 
 def _listens(port: int) -> bool:

@@ -13,6 +13,7 @@ import pytest
 
 from sluiceway.service import Service
 from sluiceway.testing.nats import NatsServer, nats_server
+from sluiceway.testing.ports import free_port
 from sluiceway_contracts import (
     Command,
     Event,
@@ -25,7 +26,7 @@ from sluiceway_contracts import (
 )
 
 from ..core.conftest import Rig, _numbers, load, until
-from ..ports import free_port, is_open
+from ..ports import is_open
 from .conftest import Relay
 from .servers import Dovecot, Route
 from .test_servers import mails

@@ -154,7 +154,13 @@ class Admission:
         await self._book.set_open(room, step.call_id, Open(record.conversation))
         change = self._book.change(room, record, command.id)
         change.tell(
-            CallRequested(call_id=record.call_id, state="requested", address=record.address, direction="inbound")
+            CallRequested(
+                call_id=record.call_id,
+                state="requested",
+                address=record.address,
+                skill=record.skill or None,
+                direction="inbound",
+            )
         )
         await self._book.save(room, change)
 

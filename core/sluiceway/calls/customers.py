@@ -41,9 +41,9 @@ class Customers:
         return Number(chosen, chosen in proven, talk.contact, talk.conversation)
 
     async def _stranger(self, tenant: str, address: str) -> Number:
-        """Nobody says in which conversation: that of whoever has the number, if anybody has. It proves nothing."""
-        contact = await self._continuity.owner(tenant, address)
-        person = await self._continuity.directory.find(tenant, contact) if contact is not None else None
+        """Nobody says in which conversation: that of whose number it is, not of who typed it. It proves nothing."""
+        found = await self._continuity.addresses.get(f"{tenant}.a.{self._continuity.token(address)}")
+        person = await self._continuity.directory.find(tenant, found.value.contact) if found is not None else None
         if person is None:
             return Number(address, False)
         return Number(address, False, person.contact, person.record.conversation)

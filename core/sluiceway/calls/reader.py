@@ -5,11 +5,8 @@ Reads the stream, and gives commands as anybody could. Queues nothing itself.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 from collections.abc import Iterator
-
-import structlog
 
 from sluiceway_contracts import (
     CallCancel,
@@ -19,18 +16,15 @@ from sluiceway_contracts import (
     Event,
     Message,
     MessageReceived,
-    Undecodable,
-    subjects,
 )
 from sluiceway_contracts.commands import CommandData
 from sluiceway_contracts.values import now
 
-from ..bus.consumer import Consumer, Delivery
+from ..bus.consumer import Consumer
 from ..bus.link import Link
 from ..bus.store import Bucket
-from ..errors import SluicewayError
+from ..hearing import hear_all
 from ..identity import Identity
-from ..patience import surely
 from ..sections import Calls
 from .outbox import give
 from .proof import code, is_given
@@ -39,7 +33,6 @@ from .wishes import wish
 
 OLD = datetime.timedelta(days=1)
 """What was wished so long ago nobody waits for any more."""
-log = structlog.get_logger(__name__)
 
 
 class WishReader:
@@ -66,26 +59,10 @@ class WishReader:
 
     async def run(self) -> None:
         """Read until cancelled; then another process may."""
-        try:
-            async for delivery in self._consumer.deliveries():
-                await self._take(delivery)
-        finally:
-            with contextlib.suppress(SluicewayError):
-                await self._consumer.release()
+        await hear_all(self._consumer, self._prefix, self._hear)
 
-    async def _take(self, delivery: Delivery) -> None:
-        try:
-            tenant = subjects.parse_event(delivery.subject, prefix=self._prefix).tenant
-            if tenant in self._tenants:
-                await surely(self._hear, tenant, Event.decode(delivery.data))
-        except (Undecodable, subjects.InvalidSubject) as error:
-            log.warning("wish.unreadable", why=str(error))
-        except Exception:  # one message's fault is no other's
-            log.exception("wish.broken")
-        await delivery.ack()
-
-    async def _hear(self, tenant: str, event: Event) -> None:
-        if not isinstance(event.data, MessageReceived) or now() - event.time > OLD:
+    async def _hear(self, tenant: str, event: Event, sequence: int) -> None:
+        if tenant not in self._tenants or not isinstance(event.data, MessageReceived) or now() - event.time > OLD:
             return
         found = await self._indexes.get(f"{tenant}.calls")
         index = found.value if found is not None else CallIndex()

@@ -25,9 +25,9 @@ SEEN = 40
 class CallRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`<tenant>.call.<call>`. `since` is when it was asked for, `due` when it may be tried, `deadline` when it is over.
 
-    `attempt` counts offers to agents, `tries` how often the customer was dialled in vain, which kept
-    agents for `held_ms`. `legs` are the provider's ids
-    of what was dialled at this attempt. `seen` are the inputs that are in it already, `serial` numbers what it told.
+    `attempt` rises with each offer to an agent and each giving up of one, `tries` with each time that the customer was
+    dialled in vain, which kept agents for `held_ms`. `legs` are the provider's ids of what was dialled at this attempt.
+    `seen` are the inputs that are in it already, `serial` numbers what it told.
     """
 
     call_id: str

@@ -30,8 +30,8 @@ from .records import (
 
 ANY = "_"
 """Calls that anybody may take."""
-LONGEST_WAIT = datetime.timedelta(days=3)
-"""Nobody took it for so long: then nobody will."""
+LONGEST_WAIT = datetime.timedelta(days=7)
+"""Nobody took it for so long: then nobody will. Lines may be closed for some of it."""
 AT_WORK = frozenset({"available", "busy"})
 
 
@@ -91,7 +91,7 @@ class Room:
         moments = [r.deadline for r in self.records] + [r.due for r in self.records if r.state == WAITING]
         if any(r.state == WAITING for r in self.records):
             moments += [*self.resting.values(), None if self.hours.is_open(now) else self.hours.opens_at(now)]
-            moments += [r.since + LONGEST_WAIT for r in self.records if r.state == WAITING]
+            moments += [given_up_at(r) for r in self.records if r.state == WAITING]
         return min((moment for moment in moments if moment is not None and moment > now), default=None)
 
     def places(self, now: datetime.datetime) -> Iterator[tuple[CallRecord, int]]:
@@ -157,6 +157,11 @@ def view(queue: Queue, skill: str, *, is_open: bool, prefixes: tuple[str, ...] =
         wait_ms=forecast(queue, skill, waiting + 1) if is_open else None,
         prefixes=prefixes,
     )
+
+
+def given_up_at(record: CallRecord) -> datetime.datetime:
+    """When it is over for a call that nobody takes, counted from when it was first wanted."""
+    return max(record.since, record.due or record.since) + LONGEST_WAIT
 
 
 def forecast(queue: Queue, skill: str, at: int) -> Wait | None:

@@ -53,7 +53,7 @@ from .records import (
     Desk,
     Open,
 )
-from .room import LONGEST_WAIT, Room, forecast, noted
+from .room import Room, forecast, given_up_at, noted
 from .steps import Steps
 
 TOLD_AGAIN = datetime.timedelta(minutes=2)
@@ -144,8 +144,7 @@ class Switchboard:
                 if change is not None:
                     before = change.record
                     self._steps[room.tenant].cancel(change, reason)
-                    await self._book.save(room, change)
-                    await self._rest(room, before, change.record)
+                    await self._go_on(room, before, change)
             case CallPlace(call_id=call_id, agent_id=agent_id):
                 await self._claim(room, command, call_id, agent_id or command.actorid or "")
             case CallStep() as step:
@@ -202,10 +201,14 @@ class Switchboard:
             agent = room.agent_at(change.record.agent_address)
             if agent is not None:
                 change.set(agent=agent.agent_id, agent_name=agent.name)
+        await self._go_on(room, before, change)
+
+    async def _go_on(self, room: Room, before: CallRecord, change: Change) -> None:
+        """Write what a call has become, and what that means for its agent and for whoever waits."""
         if change.record.tries != before.tries and before.offered_at is not None:
             change.set(held_ms=before.held_ms + ms(change.now - before.offered_at))
         await self._book.save(room, change)
-        await self._rest(room, before, change.record)
+        self._rest(room, before, change.record)
         await self._note_holding(room, before, change.record)
 
     async def _settle(self, room: Room) -> None:
@@ -213,7 +216,7 @@ class Switchboard:
         now, steps = self._clock(), self._steps[room.tenant]
         for record in room.records:
             overdue = record.deadline is not None and record.deadline <= now
-            if overdue or (record.state == WAITING and now - record.since > LONGEST_WAIT):
+            if overdue or (record.state == WAITING and now >= given_up_at(record)):
                 with alone(record.call_id):
                     await self._expire(room, record, overdue=overdue)
         account = await self._people.account(room.tenant) if room.hours.is_open(now) else None
@@ -236,13 +239,12 @@ class Switchboard:
         if overdue:
             self._steps[room.tenant].take(change, CallStep(call_id=record.call_id, step="due"))
         else:
-            end(change, "given_up", "no_answer", error=Error(code="overdue", message="nobody took it for days"))
+            end(change, "given_up", "no_answer", error=Error(code="overdue", message="nobody took it for a week"))
         if change.record is record:
             return
         if record.state == ARRIVED and change.record.state == WAITING:
             await self._admission.called_back(room, change)
-        await self._book.save(room, change)
-        await self._rest(room, record, change.record)
+        await self._go_on(room, record, change)
 
     async def _arm(self, room: Room, now: datetime.datetime) -> None:
         """Have the queue looked at again when the next moment comes; a clock that is ahead of ours is asked again."""
@@ -276,7 +278,7 @@ class Switchboard:
             change.set(told_next=True)
         await self._book.save(room, change)
 
-    async def _rest(self, room: Room, before: CallRecord, after: CallRecord) -> None:
+    def _rest(self, room: Room, before: CallRecord, after: CallRecord) -> None:
         """Who did not take a call is left alone for a while; who had one is free."""
         if before.agent is None or before.state not in IN_HAND or after.state in IN_HAND:
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import socket
 import subprocess
 import time
@@ -14,8 +13,8 @@ from pathlib import Path
 
 from sluiceway import embedded
 
-PORTS = range(10_000, 30_000)
-"""Below those that Linux gives to outgoing connections: who waits for a dead server's port must not reach itself."""
+from .ports import free_port
+
 START_TIMEOUT_S = 20
 PORTS_TRIED = 20
 
@@ -35,7 +34,7 @@ class NatsServer:
     def start(self) -> None:
         """On a free port. Raises `RuntimeError`, with what it logged."""
         for _ in range(PORTS_TRIED):
-            self.port = random.choice(PORTS)  # noqa: S311  # a port is no secret
+            self.port = free_port()
             if self._start():
                 return
         raise RuntimeError(f"nats-server does not start: {self._log.read_text()[-2000:]}")
