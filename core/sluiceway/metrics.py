@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import lru_cache
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -26,6 +27,14 @@ commands = Counter("sluiceway_commands", "Commands by what became of them", ["ac
 provider_seconds = Histogram("sluiceway_provider_seconds", "A provider's answer to one request", ["account"])
 paused = Gauge("sluiceway_account_paused", "1 while an account's credentials are refused", ["account"])
 connected = Gauge("sluiceway_nats_connected", "1 while the connection to NATS is up")
+reload_success = Gauge("sluiceway_reload_success", "1 while what was read last of accounts and secrets is in use")
+reload_success_at = Gauge("sluiceway_reload_success_timestamp_seconds", "When accounts and secrets were last as read")
+
+
+def forget(account: str) -> None:
+    """An account that this process no longer serves is not paused either."""
+    with contextlib.suppress(KeyError):
+        paused.remove(account)
 
 
 @lru_cache(4096)
