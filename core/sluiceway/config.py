@@ -11,7 +11,7 @@ import inspect
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -46,6 +46,7 @@ __all__ = [
 
 DEFAULT_FILE = "sluiceway.toml"
 T = TypeVar("T", bound=Struct)
+_SECTIONS = frozenset(field.name for field in msgspec.structs.fields(Core))
 
 
 class Connection(Struct, frozen=True, kw_only=True):
@@ -67,7 +68,10 @@ class Connection(Struct, frozen=True, kw_only=True):
 class Config:
     """A configuration file, read. `core` is checked; `connections()` and `accounts()` check theirs when asked."""
 
-    def __init__(self, file: str, tables: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, file: str, tables: Mapping[str, Any], environment: Mapping[str, str], only: Collection[str] = ()
+    ) -> None:
+        """With `only`, just these sections of `core` are read: no secret of another need be there."""
         self.file = file
         self._environment = environment
         tables = dict(tables)
@@ -76,7 +80,10 @@ class Config:
         for key in ("connections", "accounts"):
             if not isinstance(getattr(self, f"_{key}"), dict):
                 raise ConfigError(file, key, f"must be tables: [{key}.<name>]")
-        self.core = self._convert(_with_environment(tables, environment), Core, "")
+        sections = _with_environment(tables, environment)
+        for name in (_SECTIONS if only else frozenset()) - set(only):
+            sections.pop(name, None)
+        self.core = self._convert(sections, Core, "")
         for token in self.core.nats.prefix.split("."):
             self._token(token, "nats.prefix")
         self._token(self.core.nats.names, "nats.names")
@@ -94,6 +101,11 @@ class Config:
     def accounts(self, connections: Mapping[str, Connection]) -> dict[str, Account]:
         """Every account by name, as the type that its gateway wants. Raises `ConfigError`."""
         return {name: self.account(name, connections) for name in self.account_names}
+
+    @property
+    def raw(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The tables of connections and of accounts as they are written: unchecked, and no secret is looked for."""
+        return self._connections, self._accounts
 
     @property
     def connection_names(self) -> tuple[str, ...]:
@@ -218,15 +230,21 @@ def _calls_fault(policy: TenantCalls) -> str | None:
     return None
 
 
-def load(file: str | None = None, environment: Mapping[str, str] = os.environ, *, optional: bool = False) -> Config:
+def load(
+    file: str | None = None,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    optional: bool = False,
+    only: Collection[str] = (),
+) -> Config:
     """Read the file given, else $SLUICEWAY_CONFIG, else sluiceway.toml here. Raises `ConfigError`.
 
-    `optional`: where no file was named and there is none here, the defaults do.
+    `optional`: where no file was named and there is none here, the defaults do. `only`: these sections alone.
     """
     named = file or environment.get("SLUICEWAY_CONFIG")
     path = named or DEFAULT_FILE
     if optional and not named and not Path(path).exists():
-        return Config("configuration", {}, environment)
+        return Config("configuration", {}, environment, only)
     try:
         with open(path, "rb") as stream:
             tables = tomllib.load(stream)
@@ -236,7 +254,7 @@ def load(file: str | None = None, environment: Mapping[str, str] = os.environ, *
         raise ConfigError(path, "", f"can't be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(path, "", f"is not TOML: {error}") from error
-    return Config(path, tables, environment)
+    return Config(path, tables, environment, only)
 
 
 def _with_environment(tables: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:

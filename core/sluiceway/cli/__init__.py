@@ -22,6 +22,7 @@ COMMANDS = {
     "call": ("call", "Calls to customers: request, cancel, and how long they wait."),
     "agent": ("agent", "Who takes calls: set."),
     "media": ("media", "Files of conversations: put, get and url."),
+    "streams": ("streams", "Streams and buckets: create and list."),
     "consumer": ("consumer", "Places in the stream for readers, with permissions."),
     "simulate": ("simulate", "A customer's message or call, signed as the provider signs it."),
     "simulator": ("simulator", "A provider in miniature, for gateways to send to."),
