@@ -88,8 +88,11 @@ class Link:
         return version.major, version.minor, version.patch
 
     def denied(self, subject: str) -> bool:
-        """Whether the last word of the server about permissions was that we may not publish there."""
-        return subject.lower() == self._denied
+        """Whether the last word of the server about permissions was that we may not publish there.
+
+        A server of our own domain names the subject without it.
+        """
+        return self._denied in (subject.lower(), subject.lower().replace(self.api("").lower(), "$js.api.", 1))
 
     async def connect(self, within_s: float | None = None) -> None:
         """Connect, and from then on reconnect, for ever. Raises `Unavailable` where it takes longer than `within_s`."""
@@ -127,8 +130,12 @@ class Link:
     async def publish(
         self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None, timeout_s: float = TIMEOUT_S
     ) -> Ack:
-        """Store a message and return JetStream's acknowledgement. Raises `Unavailable` or `Refused`."""
-        answer = await self.request(subject, payload, headers, timeout_s)
+        """Store a message and return JetStream's acknowledgement. Raises `Unavailable` or `Refused`.
+
+        A key goes by way of the domain, as a leaf node lets none of its own pass: NATS's ADR-19.
+        """
+        where = self.api(subject) if self.settings.domain and subject.startswith("$KV.") else subject
+        answer = await self.request(where, payload, headers, timeout_s)
         if not answer.data:
             raise Unavailable(f"no stream takes {subject.split('.', maxsplit=1)[0]} subjects; run `sluiceway check`")
         ack = _ack.decode(answer.data)
