@@ -25,14 +25,28 @@ from .calls.hours import Hours
 from .calls.texts import Texts
 from .errors import ConfigError
 from .gateway import Account, Gateway, Secret, Settings, Webhook
-from .places import file_fault, listen_fault, network_fault, url_fault
-from .sections import Conversations, Core, Http, Identity, Limits, Log, Nats, Probes, Section, Spool, TenantCalls
+from .places import authorities_fault, file_fault, host_fault, listen_fault, network_fault, proxy_fault, url_fault
+from .sections import (
+    Conversations,
+    Core,
+    Egress,
+    Http,
+    Identity,
+    Limits,
+    Log,
+    Nats,
+    Probes,
+    Section,
+    Spool,
+    TenantCalls,
+)
 
 __all__ = [
     "Config",
     "Connection",
     "Conversations",
     "Core",
+    "Egress",
     "Http",
     "Identity",
     "Limits",
@@ -210,6 +224,7 @@ def _faults(core: Core) -> Iterator[tuple[str, str | None]]:
         yield "http.public_url", url_fault(core.http.public_url, "https", "http")
     for network in core.http.trusted_proxies:
         yield "http.trusted_proxies", network_fault(network)
+    yield from _egress_faults(core.egress)
     for url in (core.nats.url or "").split(",") if core.nats.url else ():
         yield "nats.url", url_fault(url, "nats", "tls", "ws", "wss")
     if not 0 < core.nats.port <= 65535:
@@ -219,6 +234,22 @@ def _faults(core: Core) -> Iterator[tuple[str, str | None]]:
     for name in ("ca", "certificate", "key", "credentials"):
         if (path := getattr(core.nats, name)) is not None:
             yield f"nats.{name}", file_fault(path)
+
+
+def _egress_faults(egress: Egress) -> Iterator[tuple[str, str | None]]:
+    if egress.proxy is not None:
+        yield "egress.proxy", proxy_fault(egress.proxy)
+    elif egress.proxy_user is not None or egress.no_proxy:
+        yield "egress.proxy", "is missing; add it, as in http://proxy.example:3128"
+    if (egress.proxy_user is None) != (egress.proxy_password is None):
+        missing = "proxy_user" if egress.proxy_user is None else "proxy_password"
+        yield f"egress.{missing}", "is missing; a login has both, proxy_user and proxy_password"
+    if ":" in (egress.proxy_user or ""):
+        yield "egress.proxy_user", "can't have a colon in it"
+    if egress.ca is not None:
+        yield "egress.ca", file_fault(egress.ca) or authorities_fault(egress.ca)
+    for host in egress.no_proxy:
+        yield "egress.no_proxy", host_fault(host)
 
 
 def _calls_fault(policy: TenantCalls) -> str | None:

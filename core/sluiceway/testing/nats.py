@@ -63,10 +63,11 @@ class NatsServer:
     def _start(self) -> bool:
         """Whether it listens; False where the port is somebody else's."""
         name = uuid.uuid4().hex
-        file = self._folder / "nats-server.conf"
-        file.write_text(self.config)
         command = [embedded.binary(), "-a", "127.0.0.1", "-p", str(self.port), "-n", name, "-l", str(self._log)]
-        command += ["-js", "-sd", str(self._folder), "-c", str(file)]
+        command += ["-js", "-sd", str(self._folder)]
+        if self.config:
+            (file := self._folder / "nats-server.conf").write_text(self.config)
+            command += ["-c", str(file)]
         self._process = subprocess.Popen(command)  # noqa: S603  # our own words
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self._process.poll() is None:
