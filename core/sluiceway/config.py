@@ -60,7 +60,6 @@ __all__ = [
 
 DEFAULT_FILE = "sluiceway.toml"
 T = TypeVar("T", bound=Struct)
-_SECTIONS = frozenset(field.name for field in msgspec.structs.fields(Core))
 
 
 class Connection(Struct, frozen=True, kw_only=True):
@@ -85,7 +84,7 @@ class Config:
     def __init__(
         self, file: str, tables: Mapping[str, Any], environment: Mapping[str, str], only: Collection[str] = ()
     ) -> None:
-        """With `only`, just these sections of `core` are read: no secret of another need be there."""
+        """With `only`, these sections and keys ("nats.prefix") of `core` alone: no other secret need be there."""
         self.file = file
         self._environment = environment
         tables = dict(tables)
@@ -95,9 +94,7 @@ class Config:
             if not isinstance(getattr(self, f"_{key}"), dict):
                 raise ConfigError(file, key, f"must be tables: [{key}.<name>]")
         sections = _with_environment(tables, environment)
-        for name in (_SECTIONS if only else frozenset()) - set(only):
-            sections.pop(name, None)
-        self.core = self._convert(sections, Core, "")
+        self.core = self._convert(_chosen(sections, only) if only else sections, Core, "")
         for token in self.core.nats.prefix.split("."):
             self._token(token, "nats.prefix")
         self._token(self.core.nats.names, "nats.names")
@@ -270,7 +267,7 @@ def load(
 ) -> Config:
     """Read the file given, else $SLUICEWAY_CONFIG, else sluiceway.toml here. Raises `ConfigError`.
 
-    `optional`: where no file was named and there is none here, the defaults do. `only`: these sections alone.
+    `optional`: where no file was named and there is none here, the defaults do. `only`: these sections or keys alone.
     """
     named = file or environment.get("SLUICEWAY_CONFIG")
     path = named or DEFAULT_FILE
@@ -305,6 +302,19 @@ def _with_environment(tables: Mapping[str, Any], environment: Mapping[str, str])
         if isinstance(table, dict):  # anything else is refused soon
             table[key] = int(text) if number else text
     return merged
+
+
+def _chosen(sections: Mapping[str, Any], only: Collection[str]) -> dict[str, Any]:
+    """Without what nobody wants to know; what is no section or key of any is left, to be refused."""
+    types = {field.name: field.type for field in msgspec.structs.fields(Core)}
+    chosen = {}
+    for name, table in sections.items():
+        if name in only or name not in types or not isinstance(table, dict):
+            chosen[name] = table
+        elif any(one.startswith(f"{name}.") for one in only):
+            known = {field.name for field in msgspec.structs.fields(types[name])}
+            chosen[name] = {key: value for key, value in table.items() if key not in known or f"{name}.{key}" in only}
+    return chosen
 
 
 def _read(path: Path) -> tuple[str, str]:

@@ -35,7 +35,8 @@ def brands(configured: Cli) -> Cli:
     for secret in ("TWILIO_TOKEN", "IDENTITY_KEY"):
         del configured.environment[secret]
     configured.environment |= {"SLUICEWAY_NATS__PREFIX": "p", "SLUICEWAY_NATS__NAMES": "N"}
-    configured.write("sluiceway.toml", TWILIO.format(hooks=1, probes=2, api=3) + VOICE)
+    elsewhere = '[nats]\nurl = "tls://nats.example"\ncredentials = "/none.creds"\ntoken = "file:/none"\n'
+    configured.write("sluiceway.toml", elsewhere + TWILIO.format(hooks=1, probes=2, api=3) + VOICE)
     return configured
 
 
@@ -61,6 +62,14 @@ def test_a_gateway_may_be_one_tenants_and_have_accounts_that_are_yet_to_come(bra
     for account in ("uk-sms", "later"):
         filtered = f"p.v1.acme.commands.sms.{account}.>"
         assert f"$JS.API.CONSUMER.CREATE.N_COMMANDS.out_acme_sms_{account}.{filtered}" in told["publish"]
+
+
+def test_a_key_that_is_none_is_still_refused(brands: Cli) -> None:
+    for text in ('[nats]\nprefx = "p"\n', "[nat]\n"):
+        brands.write("sluiceway.toml", text)
+        done = brands.run("permissions", "streams")
+        assert done.returncode == 1
+        assert "is no known key; did you mean" in done.stderr
 
 
 def test_a_voice_gateway_may_tell_steps_of_calls(brands: Cli) -> None:

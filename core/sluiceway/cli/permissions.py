@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ..permissions import Permissions
 
 Format = Literal["nats", "json"]
+READ = ("reload", *(f"nats.{key}" for key in ("prefix", "names", "domain", "inbox_prefix")))
+"""Of the configuration, besides its accounts: neither a login nor a file of it need be here."""
 EXAMPLES = """\b
 Examples:
   sluiceway permissions gateway sms --tenant acme
@@ -155,7 +157,7 @@ def reader(*, name: str, tenant: str, form: Format, file: str | None) -> None:
 def _config(file: str | None) -> Config:
     from ..config import load
 
-    return load(file, optional=True, only=("nats",))
+    return load(file, optional=True, only=READ)
 
 
 def _outline(config: Config, channels: Iterable[str], tenants: Iterable[str]) -> list[Outlined]:

@@ -95,7 +95,7 @@ def _wanted(file: str | None, tenants: Iterable[str]) -> tuple[Core, dict[str, d
     from ..bus.streams import Layout
     from ..config import load
 
-    config = load(file, optional=True, only=("nats",))
+    config = load(file, optional=True, only=("nats", "reload"))
     return config.core, Layout(config.core.nats).with_media({*tenants, *outline.tenants(config)})
 
 
