@@ -14,8 +14,9 @@ from sluiceway.bus.link import Link
 from sluiceway.bus.streams import DAY_S, Layout
 from sluiceway.config import Nats
 from sluiceway.testing.nats import NatsServer, nats_server
+from sluiceway.testing.ports import free_port
 
-from .conftest import TWILIO, Cli, received, settings
+from .conftest import TWILIO, Cli, received, settings, until
 
 USERS = """
 authorization { users: [
@@ -139,6 +140,29 @@ def test_more_replicas_than_servers_are_told(cli: Cli) -> None:
     rows = told(cli, "create", code=1)
     assert states(rows) == {"failed"}
     assert "one server alone keeps no replicas; set nats.replicas to 1, or use a cluster" in str(rows)
+
+
+def cluster(tmp_path: Path, processes: ExitStack) -> NatsServer:
+    """One of three servers."""
+    ports = [free_port() for _ in range(3)]
+    routes = ", ".join(f'"nats-route://127.0.0.1:{port}"' for port in ports)
+    configs = {port: f'cluster {{ name: three, listen: "127.0.0.1:{port}", routes: [{routes}] }}' for port in ports}
+    servers = [nats_server(tmp_path / f"nats-{port}", config) for port, config in configs.items()]
+    one, *_ = [processes.enter_context(server) for server in servers]
+    return one
+
+
+def test_in_a_cluster_they_are_made_with_replicas_but_with_no_more_than_it_has_servers(
+    tmp_path: Path, processes: ExitStack
+) -> None:
+    cli = on(cluster(tmp_path, processes), tmp_path, processes, replicas="5")
+    until(lambda: "no suitable peers" in cli.run("streams", "create").stdout, "the cluster has a leader")
+    rows = told(cli, "create", code=1)
+    assert states(rows) == {"failed"}
+    assert "this NATS has not as many servers with room for it" in rows[Layout(cli.nats).events]["details"][0]
+    cli.environment["SLUICEWAY_NATS__REPLICAS"] = "3"
+    assert states(told(cli, "create", "--tenant", "acme")) == {"made"}
+    assert {row["stream"]["replicas"] for row in told(cli, "list", "--tenant", "acme").values()} == {3}
 
 
 def test_a_full_server_is_told(tmp_path: Path, processes: ExitStack) -> None:
