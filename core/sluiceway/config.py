@@ -10,9 +10,10 @@ import difflib
 import inspect
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -20,18 +21,17 @@ from msgspec import Struct
 from sluiceway_contracts import addresses, subjects
 
 from . import plugins, sources
-from .calls.hours import Hours
-from .calls.texts import Texts
 from .errors import ConfigError
+from .faults import faults
 from .gateway import Account, Gateway, Secret, Settings, Webhook
-from .places import file_fault, listen_fault, network_fault, url_fault
-from .sections import Conversations, Core, Http, Identity, Limits, Log, Nats, Probes, Section, Spool, TenantCalls
+from .sections import Conversations, Core, Egress, Http, Identity, Limits, Log, Nats, Probes, Section, Spool
 
 __all__ = [
     "Config",
     "Connection",
     "Conversations",
     "Core",
+    "Egress",
     "Http",
     "Identity",
     "Limits",
@@ -45,7 +45,6 @@ __all__ = [
 
 DEFAULT_FILE = "sluiceway.toml"
 NAMED = ("connections", "accounts")
-Secrets = Literal["all", "core", "none"]
 T = TypeVar("T", bound=Struct)
 
 
@@ -68,26 +67,29 @@ class Connection(Struct, frozen=True, kw_only=True):
 class Config:
     """A configuration file and its folder, read. `core` is checked; `connections()` and `accounts()` when asked.
 
-    `read` has every file that something came from, or should have come from: what to watch for changes. `secrets` says
-    which are read: all, those of core, or none; the others are taken to be there.
+    `read` has every file that something came from, or should have come from: what to watch for changes. With `secrets`,
+    the secrets and files of these sections alone are read ("nats"), all others are taken to be there.
     """
 
     def __init__(
-        self, file: str, tables: Mapping[str, Any], environment: Mapping[str, str], *, secrets: Secrets = "all"
+        self,
+        file: str,
+        tables: Mapping[str, Any],
+        environment: Mapping[str, str],
+        secrets: Collection[str] | None = None,
     ) -> None:
         self.file = file
         self.read: set[Path] = set()
         self._environment = environment
-        self._secrets_read = secrets != "none"
+        self._secrets = secrets
         self._from: dict[str, str] = {}
         tables = dict(tables)
         self._connections, self._accounts = (self._named(tables, key, file) for key in NAMED)
-        self.core = self._convert(sources.with_environment(tables, environment), Core, "")
-        self._secrets_read = secrets == "all"
+        self.core = self._sections(sources.with_environment(tables, environment))
         for token in self.core.nats.prefix.split("."):
             self._token(token, "nats.prefix")
         self._token(self.core.nats.names, "nats.names")
-        for key, fault in _faults(self.core):
+        for key, fault in faults(self.core, self._is_read):
             if fault is not None:
                 raise ConfigError(file, key, fault)
         if "@" in (self.core.nats.url or ""):
@@ -132,6 +134,11 @@ class Config:
         return {name: self.account(name, connections) for name in mine}
 
     @property
+    def raw(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The tables of connections and of accounts as they are written: unchecked, and no secret is looked for."""
+        return self._connections, self._accounts
+
+    @property
     def connection_names(self) -> tuple[str, ...]:
         return tuple(self._connections)
 
@@ -145,7 +152,7 @@ class Config:
         table = self._table(self._connections[name], key)
         gateway, hook = table.pop("gateway"), table.pop("hook", name)
         if not isinstance(hook, str):
-            raise self._error(f"{key}.hook", "must be a name, the last part of the hook's URL")
+            raise self.fault(f"{key}.hook", "must be a name, the last part of the hook's URL")
         self._token(hook, f"{key}.hook")
         settings = self._convert(table, type.settings_type, key)
         return Connection(name=name, gateway=gateway, hook=hook, type=type, settings=settings)
@@ -156,11 +163,11 @@ class Config:
         self._token(name, key)
         gateway = self._table(self._connections[name], key).get("gateway")
         if not isinstance(gateway, str):
-            raise self._error(f"{key}.gateway", f"name one of: {', '.join(plugins.installed())}")
+            raise self.fault(f"{key}.gateway", f"name one of: {', '.join(plugins.installed())}")
         try:
             return plugins.gateway(gateway)
         except plugins.PluginError as error:
-            raise self._error(f"{key}.gateway", str(error)) from error
+            raise self.fault(f"{key}.gateway", str(error)) from error
 
     def account(self, name: str, connections: Mapping[str, Connection]) -> Account:
         """One account, on one of these connections. Raises `ConfigError`."""
@@ -170,16 +177,21 @@ class Config:
         connection = _connection(table)
         if connection not in connections:
             if connection in self._connections:
-                raise self._error(f"{key}.connection", f"the connection {connection} can't be used")
+                raise self.fault(f"{key}.connection", f"the connection {connection} can't be used")
             known = ", ".join(connections) or "none; add [connections.<name>]"
-            raise self._error(f"{key}.connection", f"name one of your connections: {known}")
+            raise self.fault(f"{key}.connection", f"name one of your connections: {known}")
         account = self._convert(table, connections[connection].type.account_type, key)
         self._token(account.tenant, f"{key}.tenant")
         try:
             address = addresses.normalise(account.address)
         except addresses.InvalidAddress as error:
-            raise self._error(f"{key}.address", str(error)) from error
+            raise self.fault(f"{key}.address", str(error)) from error
         return msgspec.structs.replace(account, address=address)
+
+    def _sections(self, tables: Mapping[str, Any]) -> Core:
+        self._refuse_unknown(tables, Core, "")
+        types = {field.name: field.type for field in msgspec.structs.fields(Core)}
+        return Core(**{name: self._convert(table, types[name], name) for name, table in tables.items()})
 
     def _named(self, tables: dict[str, Any], key: str, file: str) -> dict[str, Any]:
         """Takes the tables of connections or accounts out of a file's."""
@@ -193,29 +205,32 @@ class Config:
         """Which file has this table, such as `accounts.uk-sms`, or what is in it."""
         return self._from.get(".".join(key.split(".")[:2]), self.file)
 
-    def _error(self, key: str, what: str) -> ConfigError:
+    def fault(self, key: str, what: str) -> ConfigError:
+        """To raise, of whichever file has the key."""
         return ConfigError(self.file_of(key), key, what)
 
     def _table(self, table: Any, key: str) -> dict[str, Any]:
         if not isinstance(table, dict):
-            raise self._error(key, f"must be a table: [{key}]")
+            raise self.fault(key, f"must be a table: [{key}]")
         return dict(table)
 
     def _token(self, text: str, key: str) -> None:
         try:
             subjects.name(text)
         except subjects.InvalidSubject as error:
-            raise self._error(key, str(error)) from error
+            raise self.fault(key, str(error)) from error
 
     def _convert(self, table: Mapping[str, Any], type: type[T], key: str) -> T:
-        self._refuse_unknown(table, type, key)
+        if isinstance(table, dict):
+            self._refuse_unknown(table, type, key)
+        is_read = self._is_read(key.partition(".")[0])
         try:
-            return msgspec.convert(table, type, dec_hook=self._secret)
+            return msgspec.convert(table, type, dec_hook=partial(self._secret, is_read=is_read))
         except msgspec.ValidationError as error:
             what, _, path = str(error).partition(" - at `$")
             if found := re.search(r"missing required field `(\w+)`", what):
                 what, path = "is missing; add it", f"{path.rstrip('`')}.{found[1]}"
-            raise self._error(f"{key}{path.rstrip('`')}".lstrip("."), what) from error
+            raise self.fault(f"{key}{path.rstrip('`')}".lstrip("."), what) from error
 
     def _refuse_unknown(self, table: Mapping[str, Any], type: type[Struct], key: str) -> None:
         fields = {field.encode_name: field.type for field in msgspec.structs.fields(type)}
@@ -224,16 +239,19 @@ class Config:
             if name not in fields:
                 near = difflib.get_close_matches(name, fields, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(fields)}"
-                raise self._error(path, f"is no known key; {hint}")
+                raise self.fault(path, f"is no known key; {hint}")
             inner = fields[name]
             if inspect.isclass(inner) and issubclass(inner, Section) and isinstance(value, dict):
                 self._refuse_unknown(value, inner, path)
 
-    def _secret(self, type: type, value: Any) -> Any:
+    def _is_read(self, section: str) -> bool:
+        return self._secrets is None or section in self._secrets
+
+    def _secret(self, type: type, value: Any, *, is_read: bool) -> Any:
         if type is not Secret:
             raise ValueError(f"can't be read as {type.__name__}")
         source, _, name = value.partition(":") if isinstance(value, str) else ("", "", "")
-        if source in ("env", "file") and not self._secrets_read:
+        if source in ("env", "file") and not is_read:
             return Secret("not read")
         match source:
             case "env":
@@ -250,40 +268,12 @@ class Config:
         return Secret(secret)
 
 
-def _faults(core: Core) -> Iterator[tuple[str, str | None]]:
-    """What can be told to be wrong before anything is opened."""
-    yield "http.listen", listen_fault(core.http.listen)
-    yield "probes.listen", listen_fault(core.probes.listen)
-    if core.http.public_url is not None:
-        yield "http.public_url", url_fault(core.http.public_url, "https", "http")
-    for network in core.http.trusted_proxies:
-        yield "http.trusted_proxies", network_fault(network)
-    for url in (core.nats.url or "").split(",") if core.nats.url else ():
-        yield "nats.url", url_fault(url, "nats", "tls", "ws", "wss")
-    if not 0 < core.nats.port <= 65535:
-        yield "nats.port", "must be a port, from 1 to 65535"
-    for tenant, policy in core.calls.tenants.items():
-        yield f"calls.tenants.{tenant}", _calls_fault(policy)
-    for name in ("ca", "certificate", "key", "credentials"):
-        if (path := getattr(core.nats, name)) is not None:
-            yield f"nats.{name}", file_fault(path)
-
-
-def _calls_fault(policy: TenantCalls) -> str | None:
-    try:
-        Hours(policy)
-        Texts(policy.lang, policy.texts)
-    except ValueError as error:
-        return str(error)
-    return None
-
-
 def load(
     file: str | None = None,
     environment: Mapping[str, str] = os.environ,
     *,
     optional: bool = False,
-    secrets: Secrets = "all",
+    secrets: Collection[str] | None = None,
 ) -> Config:
     """Read the file given, else $SLUICEWAY_CONFIG, else sluiceway.toml here, and its folder. Raises `ConfigError`.
 
@@ -292,8 +282,8 @@ def load(
     named = file or environment.get("SLUICEWAY_CONFIG")
     path = named or DEFAULT_FILE
     if optional and not named and not Path(path).exists():
-        return Config("configuration", {}, environment, secrets=secrets)
-    config = Config(path, sources.tables(path), environment, secrets=secrets)
+        return Config("configuration", {}, environment, secrets)
+    config = Config(path, sources.tables(path), environment, secrets)
     config.read.add(Path(path))
     config.include()
     return config

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
+
+_HOST = re.compile(r"\.?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 
 
 def listen_fault(text: str) -> str | None:
@@ -23,6 +27,40 @@ def url_fault(text: str, *schemes: str) -> str | None:
     except ValueError:
         good = False
     return None if good else f"must be {schemes[0]}://host, with a port where it is not the usual one"
+
+
+def proxy_fault(text: str) -> str | None:
+    """What is wrong with the address of an HTTP proxy; None where nothing is."""
+    try:
+        parsed = urlsplit(text)
+        good = parsed.scheme == "http" and bool(parsed.hostname) and bool(parsed.port)
+        good = good and not (parsed.path.strip("/") or parsed.query or parsed.fragment)
+        if good and parsed.username is not None:
+            return "has a login in it; give proxy_user and proxy_password of their own"
+    except ValueError:
+        good = False
+    return None if good else "must be http://host:port, such as http://proxy.example:3128"
+
+
+def host_fault(text: str) -> str | None:
+    """What is wrong with the name of a host, or of all below it; None where nothing is."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        if _HOST.fullmatch(text) is None:
+            return (
+                f"{text!r} must be a host's name such as crm.example, which stands for all below it too, or an address"
+            )
+    return None
+
+
+def authorities_fault(text: str) -> str | None:
+    """What is wrong with a PEM file of authorities; None where nothing is."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(text)
+    except (OSError, ssl.SSLError):
+        return f"the file {text} has no certificates; it must be PEM"
+    return None
 
 
 def network_fault(text: str) -> str | None:

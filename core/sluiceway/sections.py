@@ -62,6 +62,20 @@ class Http(Section, frozen=True, kw_only=True):
         return (self.public_url or f"http://{self.listen}").rstrip("/")
 
 
+class Egress(Section, frozen=True, kw_only=True):
+    """`[egress]`: the HTTP proxy by which providers are reached and files fetched, as http://host:port.
+
+    Hosts of `no_proxy`, such as "crm.example", and those below them are reached straight. `ca` is a PEM file of
+    authorities that are believed besides the system's, such as that of a proxy that looks into TLS.
+    """
+
+    proxy: str | None = None
+    proxy_user: str | None = None
+    proxy_password: Secret | None = None
+    ca: str | None = None
+    no_proxy: tuple[str, ...] = ()
+
+
 class Probes(Section, frozen=True, kw_only=True):
     """`[probes]`: where /healthz, /readyz and /metrics listen (host:port)."""
 
@@ -203,6 +217,7 @@ class Core(Section, frozen=True, kw_only=True):
 
     nats: Nats = Nats()
     http: Http = Http()
+    egress: Egress = Egress()
     probes: Probes = Probes()
     reload: Reload = Reload()
     identity: Identity = Identity()

@@ -35,6 +35,7 @@ from .gateway import Deliverer
 from .hooks import Hooks
 from .http.client import Client
 from .http.download import Downloads
+from .http.egress import Way
 from .http.server import Page, Route, Server, either, paths
 from .identity import Identity
 from .inbound import Inbound, senders
@@ -113,7 +114,8 @@ class Service:
         if self._spool is not None:
             await self._spool.open()
             self.link.on_reconnect.append(self._spool.wake)
-        self._client, self._downloads = Client(self._files), Downloads()
+        way = Way(self._core.egress)
+        self._client, self._downloads = Client(self._files, way), Downloads(way=way)
         self._workers = Workers(AT_ONCE, seconds=10.0, cpu_seconds=2.0)
         self.inbound = Inbound(self.accounts, self._client, self._spool)
         try:

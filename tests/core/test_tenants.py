@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import json
-import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluiceway import accounts, embedded
+from sluiceway import accounts
 from sluiceway.bus.consumer import Consumer, ConsumerError
 from sluiceway.bus.link import Ack, Link
 from sluiceway.bus.streams import Layout, ensure
@@ -24,8 +21,8 @@ from sluiceway.config import Conversations, Nats, Probes
 from sluiceway.contacts import Change, Reach
 from sluiceway.continuity import Continuity, Place
 from sluiceway.erasure import Erasure
-from sluiceway.errors import SluicewayError, Unavailable
-from sluiceway.gateway import Receipt, Secret
+from sluiceway.errors import MediaError, SluicewayError, Unavailable
+from sluiceway.gateway import Receipt
 from sluiceway.identity import Identity
 from sluiceway.ledger import Ledger, MessageRecord
 from sluiceway.media import MediaStore
@@ -58,8 +55,8 @@ from sluiceway_contracts import (
 )
 
 from .conftest import TWILIO, Rig, running, until
+from .guarded import PASSWORD, Guarded, guarded_server
 
-PASSWORD = "only for tests"
 HOSTILE = st.text(max_size=80) | st.sampled_from(
     [
         "*",
@@ -181,183 +178,18 @@ def test_the_same_delivery_of_another_tenant_has_another_id_and_message_id(tenan
     )
 
 
-PUBLISH = (
-    "{p}.v1.{tenant}.events.>",
-    "{p}.v1._.events.account.unknown.>",
-    "{p}.v1._.events.error.dead_letter.>",
-    "{p}.v1.{tenant}.dead.>",
-    "{p}.v1._.dead.inbound.{channel}.>",
-    "{p}.v1.{tenant}.scheduled.>",
-    "$KV.{n}_IDENTITY.fingerprint",
-    "$KV.{n}_IDENTITY.{tenant}.>",
-    "$KV.{n}_MESSAGES.{tenant}.>",
-    "$KV.{n}_ACCOUNTS.{tenant}.{channel}.>",
-    "$JS.API.DIRECT.GET.KV_{n}_IDENTITY.$KV.{n}_IDENTITY.fingerprint",
-    "$JS.API.DIRECT.GET.KV_{n}_IDENTITY.$KV.{n}_IDENTITY.{tenant}.>",
-    "$JS.API.DIRECT.GET.KV_{n}_MESSAGES.$KV.{n}_MESSAGES.{tenant}.>",
-    "$JS.API.DIRECT.GET.KV_{n}_ACCOUNTS.$KV.{n}_ACCOUNTS.>",
-    "$JS.API.DIRECT.GET.{n}_EVENTS.{p}.v1.{tenant}.events.message.received.>",
-    "$JS.API.CONSUMER.CREATE.KV_{n}_IDENTITY.*.$KV.{n}_IDENTITY.{tenant}.c.*",
-    "$JS.API.CONSUMER.MSG.NEXT.KV_{n}_IDENTITY.*",
-    "$JS.API.CONSUMER.CREATE.{n}_COMMANDS.*.{p}.v1.{tenant}.commands.{channel}.>",
-    "$JS.API.CONSUMER.INFO.{n}_COMMANDS.out_{tenant}_{channel}_{account}",
-    "$JS.API.CONSUMER.RESET.{n}_COMMANDS.out_{tenant}_{channel}_{account}",
-    "$JS.API.CONSUMER.UNPIN.{n}_COMMANDS.out_{tenant}_{channel}_{account}",
-    "$JS.API.CONSUMER.MSG.NEXT.{n}_COMMANDS.out_{tenant}_{channel}_{account}",
-    "$JS.ACK.{n}_COMMANDS.out_{tenant}_{channel}_{account}.>",
-    "{p}.v1.{tenant}.fetches.{channel}.>",
-    "$JS.API.CONSUMER.CREATE.{n}_FETCHES.*.{p}.v1.{tenant}.fetches.{channel}.>",
-    "$JS.API.CONSUMER.MSG.NEXT.{n}_FETCHES.in_{tenant}_{channel}_{account}",
-    "$JS.ACK.{n}_FETCHES.in_{tenant}_{channel}_{account}.>",
-    "$O.{n}_MEDIA_{tenant}.>",
-    "$JS.API.DIRECT.GET.OBJ_{n}_MEDIA_{tenant}",
-    "$JS.API.DIRECT.GET.OBJ_{n}_MEDIA_{tenant}.>",
-    "$JS.API.STREAM.PURGE.OBJ_{n}_MEDIA_{tenant}",
-    "{p}.v1.{tenant}.commands.any.any.call.step.>",
-)
-"""What a gateway's user may publish to; and `$JS.API.STREAM.INFO.<stream>` of each stream and bucket."""
-GATEWAY_HEARS = ("{p}.v1.{tenant}.live.typing.set.>",)
-"""What a gateway's user may subscribe to, besides its inbox."""
-DISPATCHER = (
-    "{p}.v1.*.events.>",
-    "{p}.v1.*.commands.>",
-    "{p}.v1.*.scheduled.>",
-    "{p}.v1.*.fetches.voice.>",
-    "$KV.{n}_IDENTITY.>",
-    "$KV.{n}_MESSAGES.>",
-    "$KV.{n}_STATE.>",
-    "$JS.API.STREAM.INFO.*",
-    "$JS.API.DIRECT.GET.KV_{n}_STATE.>",
-    "$JS.API.CONSUMER.CREATE.KV_{n}_IDENTITY.*.$KV.{n}_IDENTITY.*.c.*",
-    "$JS.API.CONSUMER.MSG.NEXT.KV_{n}_IDENTITY.*",
-    "$JS.API.DIRECT.GET.KV_{n}_IDENTITY.>",
-    "$JS.API.DIRECT.GET.KV_{n}_MESSAGES.>",
-    "$JS.API.DIRECT.GET.KV_{n}_ACCOUNTS.>",
-    "$JS.API.DIRECT.GET.{n}_EVENTS.{p}.v1.*.events.message.received.>",
-    "$JS.API.DIRECT.GET.{n}_COMMANDS",
-    "$JS.API.DIRECT.GET.OBJ_{n}_MEDIA_{tenant}",
-    "$JS.API.DIRECT.GET.OBJ_{n}_MEDIA_{tenant}.>",
-    "$O.{n}_MEDIA_{tenant}.M.>",
-    *(
-        line.replace("NAME", name)
-        for name in ("COMMANDS.dispatcher", "COMMANDS.unserved", "EVENTS.consents", "EVENTS.wishes", "EVENTS.state")
-        for line in (
-            "$JS.API.CONSUMER.CREATE.{n}_NAME.>",
-            "$JS.API.CONSUMER.INFO.{n}_NAME",
-            "$JS.API.CONSUMER.RESET.{n}_NAME",
-            "$JS.API.CONSUMER.UNPIN.{n}_NAME",
-            "$JS.API.CONSUMER.MSG.NEXT.{n}_NAME",
-            "$JS.ACK.{n}_NAME.>",
-        )
-    ),
-)
-"""What the dispatcher's user may publish to, besides answers to what it is asked."""
-HEARS = ("{p}.v1.*.ask.*", "{p}.v1.*.events.message.status.>")
-"""What the dispatcher's user may subscribe to, besides its inbox."""
-READER = (
-    "$JS.API.CONSUMER.INFO.{n}_EVENTS.{durable}",
-    "$JS.API.CONSUMER.MSG.NEXT.{n}_EVENTS.{durable}",
-    "$JS.ACK.{n}_EVENTS.{durable}.>",
-)
-ERASER = (
-    "$JS.API.STREAM.MSG.DELETE.{stream}",
-    "$JS.API.STREAM.MSG.GET.{stream}",
-    "$JS.API.STREAM.INFO.{stream}",
-    "$JS.API.CONSUMER.CREATE.{stream}.>",
-    "$JS.API.CONSUMER.MSG.NEXT.{stream}.>",
-)
-"""What the dispatcher's user may publish to besides, for each stream and bucket."""
+@pytest.fixture(params=["plain", "domain", "leaf"])
+def guarded(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Guarded]:
+    """A server of one test's own, alone, with a domain, and behind a leaf node."""
+    with guarded_server(tmp_path / "guarded", request.param) as installation:
+        yield installation
 
 
-def user(name: str, publish: list[str]) -> dict[str, Any]:
-    permissions = {"publish": {"allow": publish}, "subscribe": {"allow": [f"_INBOX_{name}.>"]}}
-    return {"user": name, "password": PASSWORD, "permissions": permissions}
-
-
-class Guarded:
-    """A nats-server with users: an administrator, a gateway of acme's SMS, a reader of acme's events."""
-
-    def __init__(self, folder: Path) -> None:
-        self.url = f"nats://127.0.0.1:{free_port()}"
-        self.prefix, self.names = "p", "N"
-        self.layout = Layout(self.nats("admin"))
-        self._folder = folder
-
-    def nats(self, name: str) -> Nats:
-        inbox = "_INBOX" if name == "admin" else f"_INBOX_{name}"
-        streams: Any = "create" if name == "admin" else "check"
-        return Nats(
-            url=self.url,
-            user=name,
-            password=Secret(PASSWORD),
-            inbox_prefix=inbox,
-            prefix=self.prefix,
-            names=self.names,
-            streams=streams,
-        )
-
-    def config(self) -> str:
-        words = {"p": self.prefix, "n": self.names, "tenant": "acme", "channel": "sms", "account": "*"}
-        # an account's durable is one token, and NATS knows no wildcard for a part of one
-        gateway = [
-            line.format(**words | {"account": account}) for line in PUBLISH for account in ("uk-sms", "de-sms")
-        ] + [f"$JS.API.STREAM.INFO.{stream}" for stream in self.layout.with_media(["acme"])]
-        streams = [*self.layout.with_media(["acme", "globex"])]
-        eraser = [line.format(stream=stream) for line in ERASER for stream in streams]
-        serving = user("gateway", sorted(set(gateway)))
-        serving["permissions"]["subscribe"]["allow"] += [line.format(**words) for line in GATEWAY_HEARS]
-        dispatcher = user("dispatcher", sorted({*(line.format(**words) for line in DISPATCHER), *eraser}))
-        dispatcher["permissions"]["subscribe"]["allow"] += [line.format(**words) for line in HEARS]
-        dispatcher["permissions"]["allow_responses"] = True
-        reader = [line.format(**words, durable="acme-desk") for line in READER]
-        return json.dumps(
-            {
-                "listen": self.url.removeprefix("nats://"),
-                "jetstream": {"store_dir": str(self._folder)},
-                "authorization": {
-                    "users": [
-                        {"user": "admin", "password": PASSWORD},
-                        serving,
-                        user("reader", reader),
-                        dispatcher,
-                    ]
-                },
-            }
-        )
-
-    @asynccontextmanager
-    async def link(self, name: str) -> AsyncIterator[Link]:
-        link = Link(self.nats(name), "test")
-        await link.connect(10)
-        try:
-            yield link
-        finally:
-            await link.close()
-
-
-@pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[Guarded]:
-    server = Guarded(tmp_path / "guarded")
-    file = tmp_path / "nats.conf"
-    file.write_text(server.config())
-    process = subprocess.Popen([embedded.binary(), "-c", str(file), "-l", str(tmp_path / "nats.log")])
-    try:
-        asyncio.run(_make_streams(server))
-        yield server
-    finally:
-        process.kill()
-        process.wait()
-
-
-async def _make_streams(server: Guarded) -> None:
-    for _ in range(100):
-        try:
-            async with server.link("admin") as link:
-                await ensure(link, server.layout, create=True, tenants=("acme", "globex"))
-            return
-        except Unavailable:
-            await asyncio.sleep(0.1)
-    raise AssertionError("nats-server does not start")
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """A server for all tests of what is refused."""
+    with guarded_server(tmp_path_factory.mktemp("guarded")) as installation:
+        yield installation
 
 
 def received(tenant: str) -> Event:
@@ -371,11 +203,12 @@ def received(tenant: str) -> Event:
 @pytest.fixture
 async def gateway(guarded: Guarded, tmp_path: Path) -> AsyncIterator[Rig]:
     """A service as the gateway's user; the streams are an administrator's."""
-    settings = """
+    settings = f"""
 user = "gateway"
 password = "file:password"
 inbox_prefix = "_INBOX_gateway"
 streams = "check"
+{f'domain = "{guarded.domain}"' if guarded.domain else ""}
 """
     (tmp_path / "password").write_text(PASSWORD)
     text = TWILIO.replace('prefix = "t{number}"\nnames = "T{number}"', f'prefix = "p"\nnames = "N"{settings}')
@@ -466,21 +299,50 @@ async def publish(rig: Rig, command: Command) -> None:
         "$JS.API.CONSUMER.DURABLE.CREATE.N_COMMANDS.out_acme_sms_uk-sms",
         "$JS.API.CONSUMER.RESET.N_COMMANDS.out_globex_sms_uk-sms",
         "$JS.API.CONSUMER.MSG.NEXT.N_COMMANDS.out_globex_sms_uk-sms",
+        "$JS.API.CONSUMER.CREATE.N_COMMANDS.out_globex_sms_uk-sms.p.v1.acme.commands.sms.>",
+        "$JS.API.CONSUMER.CREATE.N_COMMANDS.out_acme_sms_uk-sms.p.v1.acme.commands.sms.>",
+        "$JS.API.CONSUMER.CREATE.N_COMMANDS.out_acme_sms_later.p.v1.acme.commands.sms.later.>",
+        "$JS.API.CONSUMER.MSG.NEXT.N_FETCHES.in_acme_sms_later",
+        "$JS.ACK.N_COMMANDS.out_globex_sms_uk-sms.1.1.1.1.0",
+        "$JS.ACK._.hash.N_COMMANDS.out_globex_sms_uk-sms.1.1.1.1.0",
+        "p.v1.acme.events.message.received.email._._",
+        "p.v1.acme.events.account.health.email._._",
+        "p.v1.acme.dead.inbound.email.support",
+        "p.v1.acme.dead.commands.email.support",
+        "p.v1.acme.fetches.email.support",
+        "p.v1.acme.commands.any.any.call.step._",
+        "p.v1._.events.account.unknown.email._._",
+        "p.v1._.dead.inbound.email.support",
+        "$KV.N_ACCOUNTS.acme.email.support",
+        "$JS.API.DIRECT.GET.KV_N_ACCOUNTS.$KV.N_ACCOUNTS.acme.email.support",
+        "$JS.API.DIRECT.GET.KV_N_ACCOUNTS.$KV.N_ACCOUNTS.>",
+        "$JS.API.CONSUMER.CREATE.N_COMMANDS.out_acme_email_support.p.v1.acme.commands.email.support.>",
+        "$JS.API.CONSUMER.MSG.NEXT.N_COMMANDS.out_acme_email_support",
+        "$JS.API.CONSUMER.CREATE.N_FETCHES.in_acme_email_support.p.v1.acme.fetches.email.support",
+        "$KV.N_STATE.acme.conversation.x",
+        "$O.N_MEDIA_globex.M.x",
+        "$JS.API.DIRECT.GET.OBJ_N_MEDIA_globex",
+        "$JS.API.STREAM.PURGE.OBJ_N_MEDIA_globex",
+        "$JS.API.STREAM.INFO.OBJ_N_MEDIA_globex",
+        "$JS.API.STREAM.CREATE.N_EVENTS",
+        "$JS.API.STREAM.UPDATE.N_EVENTS",
+        "$JS.API.STREAM.MSG.DELETE.KV_N_IDENTITY",
     ],
 )
-async def test_a_gateways_user_is_refused_all_else(guarded: Guarded, subject: str) -> None:
-    async with guarded.link("admin") as admin, guarded.link("gateway") as link:
+async def test_a_gateways_user_is_refused_all_else(refusing: Guarded, subject: str) -> None:
+    async with refusing.link("admin") as admin, refusing.link("gateway") as link:
         event = received("globex")
         await admin.publish(event.nats_subject("p"), event.encode(), event.headers())
-        before = await stored(admin, guarded)
+        before = await stored(admin, refusing)
         with pytest.raises(Unavailable, match="in time"):
             await link.request(subject, b"{}", timeout_s=0.5)
-        assert await stored(admin, guarded) == before
+        assert link.denied(subject)
+        assert await stored(admin, refusing) == before
 
 
-async def test_a_gateways_user_hears_who_types_to_its_own_tenant_alone(guarded: Guarded) -> None:
+async def test_a_gateways_user_hears_who_types_to_its_own_tenant_alone(refusing: Guarded) -> None:
     heard: list[str] = []
-    async with guarded.link("admin") as admin, guarded.link("gateway") as link:
+    async with refusing.link("admin") as admin, refusing.link("gateway") as link:
         for subject in ("acme.live.typing.set.>", "globex.live.typing.set.>", "*.live.>", "acme.events.>"):
             await link.receive(f"p.v1.{subject}", lambda message: heard.append(message.subject), queue="typing")
         await link.request(link.api("STREAM.INFO.N_EVENTS"))  # so that the server has heard of it
@@ -491,8 +353,8 @@ async def test_a_gateways_user_hears_who_types_to_its_own_tenant_alone(guarded: 
     assert heard == ["p.v1.acme.live.typing.set._._.v"]
 
 
-async def test_a_gateways_user_makes_no_consumer_of_another_tenants_commands(guarded: Guarded) -> None:
-    async with guarded.link("gateway") as link:
+async def test_a_gateways_user_makes_no_consumer_of_another_tenants_commands(refusing: Guarded) -> None:
+    async with refusing.link("gateway") as link:
         for durable, subject in (
             ("mine", "p.v1.globex.commands.sms.>"),
             ("mine", "p.v1.*.commands.sms.>"),
@@ -500,6 +362,55 @@ async def test_a_gateways_user_makes_no_consumer_of_another_tenants_commands(gua
         ):
             with pytest.raises((Unavailable, ConsumerError)):
                 await Consumer(link, "N_COMMANDS", durable, subject).create()
+
+
+async def test_a_gateways_user_keeps_and_reads_its_tenants_files_alone(guarded: Guarded) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"\x89PNG\r\n\x1a\n" + bytes(300_000)
+
+    async with guarded.link("gateway") as link, guarded.link("admin") as admin:
+        files, all_files = MediaStore(link, guarded.layout, 1 << 20), MediaStore(admin, guarded.layout, 1 << 20)
+        kept = FileRef.parse((await files.keep("acme", chunks(), "image/png")).ref)
+        assert await files.find(kept) is not None
+        other = FileRef.parse((await all_files.keep("globex", chunks(), "image/png")).ref)
+        with pytest.raises(Unavailable):
+            await files.find(other)
+        with pytest.raises((Unavailable, MediaError)):
+            await files.keep("globex", chunks(), "image/jpeg")
+
+
+async def test_a_gateways_user_may_serve_accounts_to_come_where_any_account_is_allowed(refusing: Guarded) -> None:
+    async with refusing.link("liberal") as link:
+        await Consumer(link, "N_COMMANDS", "out_acme_sms_later", "p.v1.acme.commands.sms.later.>").create()
+        with pytest.raises(ConsumerError, match="consumer not found"):
+            await Consumer(link, "N_COMMANDS", "out_globex_sms_uk", "")._call("CONSUMER.INFO.N_COMMANDS.nobody", b"")
+        with pytest.raises(Unavailable):
+            await Consumer(link, "N_COMMANDS", "mine", "p.v1.globex.commands.sms.>").create()
+
+
+async def test_the_streams_user_makes_what_must_be_there_and_nothing_else(guarded: Guarded) -> None:
+    async with guarded.link("admin") as admin:
+        for name in guarded.layout.with_media(["acme", "globex"]):
+            await admin.request(admin.api(f"STREAM.DELETE.{name}"), timeout_s=5)
+    async with guarded.link("streams") as link:
+        await ensure(link, guarded.layout, create=True, tenants=("acme", "globex", "initech"))
+        for subject in (
+            link.api("STREAM.CREATE.MINE"),
+            link.api("STREAM.CREATE.OBJ_N_MEDIA_umbrella"),
+            link.api("STREAM.UPDATE.N_EVENTS"),
+            link.api("STREAM.DELETE.N_EVENTS"),
+            link.api("STREAM.PURGE.N_EVENTS"),
+            link.api("STREAM.MSG.GET.N_EVENTS"),
+            link.api("STREAM.LIST"),
+            link.api("DIRECT.GET.N_EVENTS"),
+            link.api("CONSUMER.CREATE.N_EVENTS.x"),
+            "p.v1.acme.events.message.received.sms._._",
+            "p.v1.acme.commands.sms.uk-sms.message.send._",
+            "$KV.N_IDENTITY.acme.c.x",
+        ):
+            with pytest.raises(Unavailable):
+                await link.request(subject, b"{}", timeout_s=0.3)
+            assert link.denied(subject), subject
 
 
 async def stored(admin: Link, server: Guarded) -> list[int]:
@@ -531,20 +442,20 @@ async def pulled(link: Link, durable: str) -> list[str]:
     return found
 
 
-async def test_a_tenants_reader_reads_nothing_of_another_tenant(guarded: Guarded) -> None:
-    async with guarded.link("admin") as admin, guarded.link("reader") as reader:
+async def test_a_tenants_reader_reads_nothing_of_another_tenant(refusing: Guarded) -> None:
+    async with refusing.link("admin") as admin, refusing.link("reader") as reader:
         for tenant in ("acme", "globex", "acme"):
             event = received(tenant)
             await admin.publish(event.nats_subject("p"), event.encode(), event.headers())
-        for tenant in ("acme", "globex"):
+        for tenant, name in (("acme", "reader"), ("globex", "globex-desk")):
             config = {
-                "durable_name": f"{tenant}-desk",
+                "durable_name": name,
                 "filter_subject": f"p.v1.{tenant}.events.>",
                 "ack_policy": "explicit",
             }
             body = msgspec.json.encode({"stream_name": "N_EVENTS", "config": config})
-            await admin.request(admin.api(f"CONSUMER.CREATE.N_EVENTS.{tenant}-desk.p.v1.{tenant}.events.>"), body)
-        assert await pulled(reader, "acme-desk") == ["acme", "acme"]
+            await admin.request(admin.api(f"CONSUMER.CREATE.N_EVENTS.{name}.p.v1.{tenant}.events.>"), body)
+        assert await pulled(reader, "reader") == ["acme", "acme"]
         assert await pulled(reader, "globex-desk") == []
         overheard: list[str] = []
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -26,6 +27,7 @@ Heard: TypeAlias = Msg
 """A message as it comes: its subject, data and headers, and where an answer is wanted."""
 
 TIMEOUT_S = 1.0
+_DENIED = re.compile(r'permissions violation for publish to "(.+)"')
 LOST = "the connection to NATS was lost before the answer"
 
 
@@ -67,6 +69,7 @@ class Link:
         self._begun = False
         self._closing = False
         self._failure: Exception | None = None
+        self._denied = ""
         self._logs_errors = True
 
     @property
@@ -83,6 +86,13 @@ class Link:
         """Major, minor and patch version of the server that we are connected to, such as (2, 15, 1)."""
         version = self._client.connected_server_version
         return version.major, version.minor, version.patch
+
+    def denied(self, subject: str) -> bool:
+        """Whether the last word of the server about permissions was that we may not publish there.
+
+        A server of our own domain names the subject without it.
+        """
+        return self._denied in (subject.lower(), subject.lower().replace(self.api("").lower(), "$js.api.", 1))
 
     async def connect(self, within_s: float | None = None) -> None:
         """Connect, and from then on reconnect, for ever. Raises `Unavailable` where it takes longer than `within_s`."""
@@ -120,8 +130,12 @@ class Link:
     async def publish(
         self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None, timeout_s: float = TIMEOUT_S
     ) -> Ack:
-        """Store a message and return JetStream's acknowledgement. Raises `Unavailable` or `Refused`."""
-        answer = await self.request(subject, payload, headers, timeout_s)
+        """Store a message and return JetStream's acknowledgement. Raises `Unavailable` or `Refused`.
+
+        A key goes by way of the domain, as a leaf node lets none of its own pass: NATS's ADR-19.
+        """
+        where = self.api(subject) if self.settings.domain and subject.startswith("$KV.") else subject
+        answer = await self.request(where, payload, headers, timeout_s)
         if not answer.data:
             raise Unavailable(f"no stream takes {subject.split('.', maxsplit=1)[0]} subjects; run `sluiceway check`")
         ack = _ack.decode(answer.data)
@@ -173,6 +187,8 @@ class Link:
 
         async def on_error(error: Exception) -> None:
             self._failure = error
+            if found := _DENIED.search(str(error).lower()):
+                self._denied = found[1]
             if self._logs_errors:
                 log.error("nats.error", error=f"{error.__class__.__name__}: {error}"[:300])
 

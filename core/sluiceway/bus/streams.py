@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -13,10 +13,45 @@ from .link import Link
 
 DAY_S = 86_400
 _NOT_FOUND = 10059
+_REMEDIES = {
+    10005: "this NATS has not as many servers with room for it; add some, or set nats.replicas to less",
+    10074: "one server alone keeps no replicas; set nats.replicas to 1, or use a cluster",
+    10023: "give JetStream more, or set nats.media_max_bytes or nats.replicas to less",
+    10047: "give JetStream more storage, or set nats.media_max_bytes or nats.replicas to less",
+    10002: "give the NATS account more, or set nats.media_max_bytes or nats.replicas to less",
+    10027: "let the NATS account have more streams",
+    10065: "another installation in this NATS account has these subjects; set nats.prefix and nats.names to others",
+    10113: "the NATS account wants a limit for each stream; make this one yourself, with one",
+    10120: "let the NATS account have streams of so many replicas, or set nats.replicas to another number",
+    10122: "let the NATS account have larger streams, or set nats.media_max_bytes to less",
+}
+"""nats-server's err_code (server/errors.json) of what an administrator can put right."""
+_LIMITS = {"num_replicas": "replicas", "max_age": "max_age", "max_bytes": "max_bytes"}
+"""What an administrator may have chosen otherwise."""
 
 
 class StreamsError(SluicewayError):
     """A stream or bucket is missing or is not as the contract needs it; the text says what to do."""
+
+
+class Stream(msgspec.Struct, frozen=True, kw_only=True):
+    """What the server says of a stream or bucket; `max_age_s` and `max_bytes` are 0 where there is no limit."""
+
+    name: str
+    messages: int
+    bytes: int
+    replicas: int
+    storage: str
+    max_age_s: int
+    max_bytes: int
+
+
+class Looked(NamedTuple):
+    """A stream that is there, what must be altered, and its limits that differ from those configured."""
+
+    stream: Stream
+    wrong: str | None
+    differs: list[str]
 
 
 class Layout:
@@ -64,12 +99,64 @@ async def ensure(link: Link, layout: Layout, *, create: bool, tenants: Iterable[
             await _create(link, name, wanted)
 
 
+async def make(link: Link, name: str, wanted: dict[str, Any]) -> tuple[bool, list[str]]:
+    """Make one that is missing: whether it was, and in which limits one that was there differs.
+
+    Raises `StreamsError` or `Unavailable`.
+    """
+    found = await _info(link, name)
+    if found is None:
+        await _create(link, name, wanted)
+        return True, []
+    _check(name, found["config"], wanted)
+    return False, _differences(found["config"], wanted)
+
+
+async def look(link: Link, name: str, wanted: dict[str, Any]) -> Looked | None:
+    """What is there; None: it is missing. Raises `StreamsError`, where nobody may look, or `Unavailable`."""
+    found = await _info(link, name)
+    if found is None:
+        return None
+    config, state = found["config"], found["state"]
+    stream = Stream(
+        name=name,
+        messages=state["messages"],
+        bytes=state["bytes"],
+        replicas=config["num_replicas"],
+        storage=config["storage"],
+        max_age_s=config.get("max_age", 0) // 10**9,
+        max_bytes=max(0, config.get("max_bytes", 0)),
+    )
+    try:
+        _check(name, config, wanted)
+        wrong = None
+    except StreamsError as error:
+        wrong = str(error)
+    return Looked(stream, wrong, _differences(config, wanted))
+
+
 async def exists(link: Link, name: str, wanted: dict[str, Any]) -> bool:
     """Whether a stream or bucket is there, as it must be. Raises `StreamsError` or `Unavailable`."""
     found = await _info(link, name)
     if found is not None:
-        _check(name, found, wanted)
+        _check(name, found["config"], wanted)
     return found is not None
+
+
+def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Limits that are others than those configured: nothing that must be altered."""
+    wished = {"max_bytes": -1} | wanted
+    return [
+        f"{word} is {_said(key, found.get(key, 0))}, configured: {_said(key, wished[key])}"
+        for key, word in _LIMITS.items()
+        if found.get(key, 0) != wished[key]
+    ]
+
+
+def _said(key: str, value: int) -> str:
+    if key == "max_age":
+        return f"{value / DAY_S / 10**9:g}d" if value else "without end"
+    return str(value) if value > 0 else "unlimited"
 
 
 def _check(name: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -90,20 +177,29 @@ async def _info(link: Link, name: str) -> dict[str, Any] | None:
         if error.get("err_code") == _NOT_FOUND:
             return None
         raise StreamsError(f"the stream {name} can't be looked at: {error.get('description')}")
-    config: dict[str, Any] = answer["config"]
-    return config
+    return answer
 
 
 async def _create(link: Link, name: str, config: dict[str, Any]) -> None:
     answer = await _api(link, f"STREAM.CREATE.{name}", msgspec.json.encode(config))
     if (error := answer.get("error")) is not None:
-        raise StreamsError(f"the stream {name} can't be created: {error.get('description')}")
+        remedy = _REMEDIES.get(error.get("err_code", 0), "")
+        raise StreamsError(f"the stream {name} can't be created: {error.get('description')}; {remedy}".rstrip("; "))
 
 
 async def _api(link: Link, call: str, payload: bytes) -> dict[str, Any]:
-    message = await link.request(link.api(call), payload, timeout_s=5)
+    subject = link.api(call)
+    try:
+        message = await link.request(subject, payload, timeout_s=5)
+    except Unavailable:
+        if link.denied(subject):
+            remedy = "give it the permissions that `sluiceway permissions` prints"
+            raise StreamsError(f"the NATS user may not publish to {subject}; {remedy}") from None
+        raise
     if not message.data:
-        raise Unavailable("this NATS has no JetStream; start nats-server with --jetstream")
+        domain = link.settings.domain
+        remedy = f" in the domain {domain}; set nats.domain" if domain else "; start nats-server with --jetstream"
+        raise Unavailable(f"this NATS has no JetStream{remedy}")
     return msgspec.json.decode(message.data, type=dict[str, Any])
 
 

@@ -23,6 +23,8 @@ COMMANDS = {
     "call": ("call", "Calls to customers: request, cancel, and how long they wait."),
     "agent": ("agent", "Who takes calls: set."),
     "media": ("media", "Files of conversations: put, get and url."),
+    "streams": ("streams", "Streams and buckets: create and list."),
+    "permissions": ("permissions", "What each process's NATS user may do."),
     "consumer": ("consumer", "Places in the stream for readers, with permissions."),
     "simulate": ("simulate", "A customer's message or call, signed as the provider signs it."),
     "simulator": ("simulator", "A provider in miniature, for gateways to send to."),

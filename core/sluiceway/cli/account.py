@@ -54,7 +54,7 @@ def list_(*, as_json: bool, file: str | None) -> None:
     """
     from ..config import load
 
-    config = load(file, secrets="core")
+    config = load(file, secrets=("nats",))
     rows, why = options.run(_looked(config))
     if as_json:
         for row in rows:
@@ -79,7 +79,7 @@ def check(*, no_secrets: bool, as_json: bool, file: str | None) -> None:
     from .check import Finding, of_accounts, tell
 
     try:
-        findings = [*of_accounts(load(file, secrets="none" if no_secrets else "all"))]
+        findings = [*of_accounts(load(file, secrets=() if no_secrets else None))]
     except ConfigError as error:
         findings = [Finding("configuration", "failed", str(error))]
     for finding in findings:

@@ -54,14 +54,15 @@ def add(*, name: str, tenant: str, since: Literal["all", "now"], subject: str, a
     What it reads must be acknowledged within 30 s, else it comes again.
     """
     from ..config import load
+    from ..permissions import of_reader
     from . import permissions
 
     core = load(file, optional=True).core
     whole = f"{core.nats.prefix}.v1.{tenant}.events.{subject}"
     stream = options.run(_add(core, name, tenant, whole, since))
-    allowed = permissions.of_reader(core.nats, name, tenant)
+    allowed = of_reader(core.nats, name, tenant)
     if as_json:
-        _echo({"consumer": name, "stream": stream, "subject": whole, "permissions": msgspec.to_builtins(allowed)})
+        _echo({"consumer": name, "stream": stream, "subject": whole, "permissions": permissions.lists(allowed)})
         return
     click.echo(f"# consumer {name} of the stream {stream}: {whole}")
     click.echo(permissions.snippet(name, allowed))

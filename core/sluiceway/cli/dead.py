@@ -112,9 +112,10 @@ async def _replay(config: Config, sequence: int, *, whole: bool, as_json: bool) 
             return
         from .. import accounts
         from ..http.client import Client
+        from ..http.egress import Way
 
         secret = _key(config).encode()
-        client = Client()
+        client = Client(way=Way(core.egress))
         try:
             here = accounts.of(config, (letter.channel,))
             received = dead.Replay(link, layout, core, secret, here, client)

@@ -21,6 +21,7 @@ from ..driver import Answering
 from ..errors import Ambiguous, Rejected, SendError, Throttled, Unavailable, Unreachable
 from ..gateway import Ask, Consulting, Files, Flow
 from ..wire import File, Request, Response
+from .egress import Way
 
 T = TypeVar("T")
 
@@ -35,19 +36,21 @@ ONE_WRITE_BYTES = 1 << 15
 LONGEST_WAIT_S = 86_400
 REPEATS_S = (0.2, 1.0)
 TIMEOUT = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
+LOGIN_WANTED = "the proxy wants a login; look at egress.proxy_user and egress.proxy_password"
 SLOWEST_BYTES_S = 100_000
 """A file may take as long as this speed needs."""
 
 
 class Client:
-    """One pool of connections to providers. Without `files`, a request that names one is refused."""
+    """One pool of connections to providers, by their `way`. Without `files`, a request that names one is refused."""
 
-    def __init__(self, files: Files | None = None) -> None:
+    def __init__(self, files: Files | None = None, way: Way | None = None) -> None:
         self._files = files
+        self._way = way or Way()
         trace = aiohttp.TraceConfig()
         trace.on_request_headers_sent.append(_headers_sent)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=256, keepalive_timeout=IDLE_S),
+            connector=aiohttp.TCPConnector(limit=256, keepalive_timeout=IDLE_S, ssl=self._way.tls),
             trace_configs=[trace],
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=True,
@@ -93,15 +96,18 @@ class Client:
                 timeout=timeout,
                 allow_redirects=False,
                 trace_request_ctx=written,
+                **self._way.options(request.url),
             ) as answer:
                 body = await _read(answer)
                 headers = {name.lower(): value for name, value in answer.headers.items()}
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            why = type(error).__name__
+            why = _why(error)
             if written.headers and not (_was_closed(error, request.body) and not request.pieces):
                 raise Ambiguous(f"the request was written, then: {why}") from error
             raise Unreachable(f"nothing was written: {why}") from error
+        if status == 407:
+            raise Unreachable(f"nothing was taken: {LOGIN_WANTED}")
         if status == 429:
             raise Throttled("the provider wants fewer requests", retry_after_s(headers.get("retry-after")))
         return Response(status=status, headers=headers, body=body)
@@ -145,6 +151,12 @@ def _of_pieces(request: Request) -> tuple[dict[str, str], aiohttp.ClientTimeout]
     size = sum(piece.size if isinstance(piece, File) else len(piece) for piece in request.pieces)
     total = ANSWER_TIMEOUT_S + size / SLOWEST_BYTES_S
     return {"content-length": str(size)}, aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_TIMEOUT_S)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return LOGIN_WANTED if error.status == 407 else f"the proxy refuses, with HTTP status {error.status}"
+    return type(error).__name__
 
 
 def _was_closed(error: Exception, body: bytes) -> bool:

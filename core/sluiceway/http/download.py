@@ -17,9 +17,12 @@ from yarl import URL
 from ..errors import Rejected, Throttled, Unreachable
 from ..wire import Request
 from .client import retry_after_s
-from .guard import Forbidden, Hosts, public_socket
+from .egress import Way
+from .guard import Forbidden, Hosts, check_literal, public_socket
 
 CONNECT_TIMEOUT_S = 5
+HEADERS_S = 40
+"""A proxy that connects to nobody for so long does not any more."""
 SILENCE_S = 20
 """A server that sends nothing for so long sends no more."""
 LONGEST_S = 600
@@ -39,13 +42,20 @@ class Download(msgspec.Struct, frozen=True):
 
 
 class Downloads:
-    """Two pools of connections: for public addresses alone, and for those that the configuration names."""
+    """Two pools of connections: for public addresses alone, and for those that the configuration names.
 
-    def __init__(self, resolver: AbstractResolver | None = None) -> None:
+    The proxy of `way` is one of these; it must look at addresses itself (`egress`).
+    """
+
+    def __init__(self, resolver: AbstractResolver | None = None, way: Way | None = None) -> None:
+        self._way = way or Way()
+        tls = self._way.tls
         self._public = _session(
-            aiohttp.TCPConnector(limit=32, socket_factory=public_socket, resolver=resolver, use_dns_cache=False)
+            aiohttp.TCPConnector(
+                limit=32, socket_factory=public_socket, resolver=resolver, use_dns_cache=False, ssl=tls
+            )
         )
-        self._named = _session(aiohttp.TCPConnector(limit=32))
+        self._named = _session(aiohttp.TCPConnector(limit=32, ssl=tls))
 
     async def close(self) -> None:
         """Close every connection."""
@@ -76,8 +86,12 @@ class Downloads:
         url, named = allowed.check(request.url)
         headers = {**request.headers, **PLAIN}
         for _ in range(MAX_REDIRECTS + 1):
-            session = self._named if named else self._public
-            answer = await session.get(url, headers=headers, allow_redirects=False)
+            proxy = self._way.options(url)
+            if proxy and not named:
+                check_literal(url.host or "")
+            session = self._named if named or proxy else self._public
+            async with asyncio.timeout(HEADERS_S):
+                answer = await session.get(url, headers=headers, allow_redirects=False, **proxy)
             if answer.status not in REDIRECTS:
                 return _checked(answer)
             answer.close()

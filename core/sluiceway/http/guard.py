@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable
 from typing import Any
@@ -27,6 +28,10 @@ _TRANSLATED = tuple(
         ),
     )
 )
+
+
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+"""A last label that is one makes an IPv4 address of the whole: https://url.spec.whatwg.org/#ends-in-a-number-checker"""
 
 
 class Forbidden(SluicewayError):
@@ -69,6 +74,19 @@ def is_public(address: str) -> bool:
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
         ip = ip.ipv4_mapped
     return ip.is_global and not ip.is_multicast and not any(ip in network for network in _TRANSLATED)
+
+
+def check_literal(host: str) -> None:
+    """Raises `Forbidden` where a host is an address, in whatever spelling, and none of the public internet's.
+
+    For a proxy, which would connect to it: no socket is looked at here.
+    """
+    try:
+        allowed = is_public(host)
+    except ValueError:
+        allowed = _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2].lower()) is None
+    if not allowed:
+        raise Forbidden("the file's address leads into a network that is not public")
 
 
 def public_socket(info: tuple[Any, ...]) -> socket.socket:

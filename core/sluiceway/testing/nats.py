@@ -20,10 +20,14 @@ PORTS_TRIED = 20
 
 
 class NatsServer:
-    """A nats-server with JetStream on loopback; what it stored is there again after `kill` and `restart`."""
+    """A nats-server with JetStream on loopback; what it stored is there again after `kill` and `restart`.
 
-    def __init__(self, folder: Path) -> None:
+    `config` is more of its configuration, such as users; it is read at each start.
+    """
+
+    def __init__(self, folder: Path, config: str = "") -> None:
         self.port = 0
+        self.config = config
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -60,7 +64,11 @@ class NatsServer:
         """Whether it listens; False where the port is somebody else's."""
         name = uuid.uuid4().hex
         command = [embedded.binary(), "-a", "127.0.0.1", "-p", str(self.port), "-n", name, "-l", str(self._log)]
-        self._process = subprocess.Popen([*command, "-js", "-sd", str(self._folder)])  # noqa: S603  # our own words
+        command += ["-js", "-sd", str(self._folder)]
+        if self.config:
+            (file := self._folder / "nats-server.conf").write_text(self.config)
+            command += ["-c", str(file)]
+        self._process = subprocess.Popen(command)  # noqa: S603  # our own words
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self._process.poll() is None:
             if _name(self.port) == name:
@@ -71,11 +79,11 @@ class NatsServer:
 
 
 @contextmanager
-def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
+def nats_server(tmp_path: Path, config: str = "") -> Iterator[NatsServer]:
     """A running nats-server that keeps its data below `tmp_path`; it is killed at the end."""
     folder = tmp_path / "nats-server"
     folder.mkdir(parents=True, exist_ok=True)
-    server = NatsServer(folder)
+    server = NatsServer(folder, config)
     try:
         server.start()
         yield server
