@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sluiceway import accounts, config, metrics
+from sluiceway import accounts, accountwork, config, metrics
 from sluiceway.errors import Unavailable
 from sluiceway.reload import Reloader
 from sluiceway.testing.nats import NatsServer
 from sluiceway.testing.ports import free_port
-from sluiceway_contracts import AccountUnknown, Event, MessageReceived, MessageSent
+from sluiceway.wire import Request, Response
+from sluiceway_contracts import AccountUnknown, Event, MessageReceived, MessageSent, MessageStatus
 
 from .conftest import ENVIRONMENT, TWILIO, Rig, _numbers, until
 
@@ -107,6 +108,54 @@ async def test_an_account_that_is_removed_is_nobodys_from_then_on(rig: Folder) -
 
 async def _register_lacks(rig: Folder, key: str) -> bool:
     return await rig.service._register.get(key) is None
+
+
+async def _left_behind(rig: Folder, monkeypatch: pytest.MonkeyPatch, number: int = 3) -> list[str]:
+    """Commands that wait for an account whose credentials are refused, which is then removed; their ids."""
+    rig.write("de.toml", line("de-sms", DE))
+    await rig.reload()
+    await rig.text("Hallo", account="de-sms")
+    where = (await rig.events("message.received"))[-1].subject
+
+    async def refuse(request: Request) -> Response:
+        return Response.of_json({"code": 20003, "message": "Authenticate"}, status=401)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.provider, "answer", refuse)
+        sent = [await rig.send(f"No. {i}", account="de-sms", conversation_id=where) for i in range(number)]
+        await rig.until_event("account.health")
+        (rig.folder / "de.toml").unlink()
+        await rig.reload()
+    return [command.id for command in sent]
+
+
+async def test_what_waits_for_an_account_that_is_removed_fails_by_name(
+    rig: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accountwork, "FAREWELL_S", 0)
+    commands = await _left_behind(rig, monkeypatch)
+    await until(lambda: _ended(rig, commands), "each command has ended")
+
+
+async def _ended(rig: Folder, commands: list[str]) -> bool:
+    failed = {event.causationid for event in await rig.events("command.failed")}
+    rejected = {
+        event.causationid
+        for event in await rig.events("message.status")
+        if isinstance(event.data, MessageStatus) and event.data.status == "rejected"
+    }
+    return failed | rejected >= set(commands)
+
+
+async def test_what_waits_for_an_account_is_carried_out_by_whoever_serves_it_next(
+    rig: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accountwork, "FAREWELL_S", 0.5)
+    commands = await _left_behind(rig, monkeypatch)
+    rig.write("de.toml", line("de-sms", DE))
+    await rig.reload()
+    await rig.until_event("message.sent", len(commands))
+    assert not await rig.events("command.failed")
 
 
 async def test_what_an_account_has_in_hand_is_finished_and_sent_once(rig: Folder) -> None:
