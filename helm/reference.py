@@ -31,7 +31,8 @@ def main() -> None:
 def table(text: str) -> str:
     """The values as a Markdown table."""
     root = yaml.compose(text)
-    assert isinstance(root, yaml.MappingNode)
+    if not isinstance(root, yaml.MappingNode):
+        raise SystemExit(f"{VALUES} is no map")
     lines = text.splitlines()
     rows = (f"| `{path}` | {default} | {comment} |" for path, default, comment in values(root, lines))
     return "\n".join(("| value | default | |", "|---|---|---|", *rows)) + "\n"
@@ -41,7 +42,7 @@ def values(mapping: yaml.MappingNode, lines: list[str], path: str = "") -> Itera
     """Path, default and comment of each value; maps whose keys have no comments are one value."""
     for key, value in mapping.value:
         name, comment = f"{path}{key.value}", _comment(lines, key.start_mark.line)
-        if isinstance(value, yaml.MappingNode) and any(_comment(lines, k.start_mark.line) for k, _ in value.value):
+        if isinstance(value, yaml.MappingNode) and _explained(value, lines):
             if comment:
                 yield name, "", comment
             yield from values(value, lines, f"{name}.")
@@ -49,6 +50,14 @@ def values(mapping: yaml.MappingNode, lines: list[str], path: str = "") -> Itera
             yield name, f"`{json.dumps(yaml.safe_load(yaml.serialize(value)), ensure_ascii=False)}`", comment
         else:
             raise SystemExit(f"{VALUES}: {name} has no comment above it")
+
+
+def _explained(mapping: yaml.MappingNode, lines: list[str]) -> bool:
+    """Whether keys in it have comments."""
+    return any(
+        _comment(lines, key.start_mark.line) or (isinstance(value, yaml.MappingNode) and _explained(value, lines))
+        for key, value in mapping.value
+    )
 
 
 def _comment(lines: list[str], line: int) -> str:

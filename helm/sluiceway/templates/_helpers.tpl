@@ -110,7 +110,7 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- define "sluiceway.tenants" -}}
 {{- $tenants := .Values.streams.tenants -}}
 {{- range .Values.accounts.files -}}
-{{- range $account := get (fromToml .) "accounts" }}{{ $tenants = append $tenants $account.tenant }}{{ end -}}
+{{- range $account := default dict (fromToml .).accounts }}{{ with $account.tenant }}{{ $tenants = append $tenants . }}{{ end }}{{ end -}}
 {{- end -}}
 {{- toYaml (dict "tenants" ($tenants | uniq | sortAlpha)) -}}
 {{- end -}}

@@ -1,11 +1,12 @@
 {{/*
-The spec of a pod: a dict of root, key, name (of its ConfigMap), own (its merged values), args, and serves: false for
-what runs once, which has no ports, probes, accounts, secrets or spool.
+The spec of a pod: a dict of root, key, config (the name of its ConfigMap; without one it knows no NATS either), own (its
+merged values), args, and serves: false for what runs once, which has no ports, probes, accounts, secrets or spool.
 */}}
 {{- define "sluiceway.pod" -}}
 {{- $root := .root -}}
 {{- $own := .own -}}
-{{- $login := $own.natsLogin -}}
+{{- $login := ternary $own.natsLogin dict (ne .config "") -}}
+{{- $ca := ternary $root.Values.nats.ca dict (ne .config "") -}}
 automountServiceAccountToken: false
 {{- with $own.imagePullSecrets }}
 imagePullSecrets:
@@ -32,8 +33,11 @@ containers:
     {{- end }}
     args:
       {{- toYaml .args | nindent 6 }}
+    {{- if or .config $own.extraEnv }}
     env:
+      {{- if .config }}
       - {name: SLUICEWAY_CONFIG, value: /etc/sluiceway/config/sluiceway.toml}
+      {{- end }}
       {{- if and $login.existingSecret $login.userKey }}
       - name: SLUICEWAY_NATS__USER
         valueFrom: {secretKeyRef: {name: {{ $login.existingSecret }}, key: {{ $login.userKey }}}}
@@ -41,6 +45,7 @@ containers:
       {{- with $own.extraEnv }}
       {{- toYaml . | nindent 6 }}
       {{- end }}
+    {{- end }}
     {{- with $own.extraEnvFrom }}
     envFrom:
       {{- toYaml . | nindent 6 }}
@@ -74,9 +79,11 @@ containers:
     securityContext:
       {{- toYaml $own.securityContext | nindent 6 }}
     volumeMounts:
-      - {name: config, mountPath: /etc/sluiceway/config, readOnly: true}
       - {name: tmp, mountPath: /tmp}
-      {{- if or $root.Values.nats.ca.existingConfigMap $root.Values.nats.ca.existingSecret }}
+      {{- if .config }}
+      - {name: config, mountPath: /etc/sluiceway/config, readOnly: true}
+      {{- end }}
+      {{- if or $ca.existingConfigMap $ca.existingSecret }}
       - {name: nats-ca, mountPath: /etc/sluiceway/nats/ca, readOnly: true}
       {{- end }}
       {{- if $login.existingSecret }}
@@ -102,18 +109,18 @@ containers:
   {{- toYaml . | nindent 2 }}
   {{- end }}
 volumes:
-  - name: config
-    configMap: {name: {{ .name }}}
   - name: tmp
     emptyDir: {}
-  {{- with $root.Values.nats.ca }}
-  {{- if .existingConfigMap }}
-  - name: nats-ca
-    configMap: {name: {{ .existingConfigMap }}}
-  {{- else if .existingSecret }}
-  - name: nats-ca
-    secret: {secretName: {{ .existingSecret }}, items: [{key: {{ .key }}, path: {{ .key }}}]}
+  {{- with .config }}
+  - name: config
+    configMap: {name: {{ . }}}
   {{- end }}
+  {{- if $ca.existingConfigMap }}
+  - name: nats-ca
+    configMap: {name: {{ $ca.existingConfigMap }}}
+  {{- else if $ca.existingSecret }}
+  - name: nats-ca
+    secret: {secretName: {{ $ca.existingSecret }}, items: [{key: {{ $ca.key }}, path: {{ $ca.key }}}]}
   {{- end }}
   {{- with $login.existingSecret }}
   - name: nats-login
