@@ -44,8 +44,9 @@ lock: $(STAMP)  ## requirements.txt anew, from pyproject.toml
 schema: $(STAMP)  ## the contract's documents anew, from its structures
 	$(BIN)/python -m sluiceway_contracts.schema contracts/schema
 
-chart: $(STAMP)  ## the chart's table of values anew, from the comments in its values.yaml
+chart: $(STAMP)  ## the chart's table of values and its streams anew, from values.yaml and the code
 	$(BIN)/python helm/reference.py
+	$(BIN)/python helm/streams.py
 
 clean:  ## everything that was made here
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* sluiceway-data

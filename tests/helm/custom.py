@@ -1,6 +1,7 @@
 """The fields of custom resources that the chart uses, as their definitions have them; anything else is refused.
 
 https://prometheus-operator.dev/docs/api-reference/api/ · https://gateway-api.sigs.k8s.io/reference/spec/
+https://github.com/nats-io/nack/blob/main/deploy/crds.yml
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ RULE = _object(
 PARENT = _object(("name",), name=TEXT, namespace=TEXT, sectionName=TEXT, port={"type": "integer"})
 MATCH = _object(("path",), path=_object(("type", "value"), type={"enum": ["Exact", "PathPrefix"]}, value=TEXT))
 BACKEND = _object(("name", "port"), name=TEXT, port={"type": "integer"})
+SOURCE = _object(("name",), name=TEXT, subjectTransforms=_list(_object(("source", "dest"), source=TEXT, dest=TEXT)))
+SECONDS = {"type": "string", "pattern": "^[0-9]+[sh]$"}
 
 
 def _resource(version: str, kind: str, spec: dict[str, Any]) -> dict[str, Any]:
@@ -58,6 +61,28 @@ SCHEMAS = {
         "monitoring.coreos.com/v1",
         "PrometheusRule",
         _object(("groups",), groups=_list(_object(("name", "rules"), name=TEXT, interval=DURATION, rules=_list(RULE)))),
+    ),
+    "Stream": _resource(
+        "jetstream.nats.io/v1beta2",
+        "Stream",
+        _object(
+            ("name", "subjects", "replicas", "preventDelete"),
+            name={"type": "string", "pattern": "^[^.*>]+$"},
+            subjects=_list(TEXT, minItems=1),
+            retention={"enum": ["limits"]},
+            storage={"enum": ["file"]},
+            discard={"enum": ["old", "new"]},
+            maxAge=SECONDS,
+            maxBytes={"type": "integer", "minimum": -1},
+            maxMsgsPerSubject={"type": "integer"},
+            duplicateWindow=SECONDS,
+            replicas={"type": "integer", "minimum": 1},
+            preventDelete={"const": True},
+            **{key: {"type": "boolean"} for key in ("allowDirect", "allowRollup", "allowMsgTtl", "allowMsgSchedules")},
+            sources=_list(SOURCE),
+            account=TEXT,
+            jsDomain=TEXT,
+        ),
     ),
     "HTTPRoute": _resource(
         "gateway.networking.k8s.io/v1",

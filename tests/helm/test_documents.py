@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from .chart import CHART, ROOT, VALUES, helm
 
 
-def test_the_table_of_values_is_up_to_date() -> None:
-    command: list[str | Path] = [sys.executable, ROOT / "helm" / "reference.py", "--check"]
+@pytest.mark.parametrize("script", ["reference.py", "streams.py"])
+def test_what_is_made_from_values_and_code_is_up_to_date(script: str) -> None:
+    command: list[str | Path] = [sys.executable, ROOT / "helm" / script, "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
