@@ -169,6 +169,29 @@ def test_files_of_one_host_are_served_by_one_gateway() -> None:
     assert [path["path"] for rule in rules for path in rule["http"]["paths"]].count("/media") == 1
 
 
+def test_the_network_lets_out_to_dns_nats_and_the_proxy_alone() -> None:
+    found = rendered("ci/everything")
+    out = {
+        key: [[port["port"] for port in rule["ports"]] for rule in found[f"NetworkPolicy/{key}"]["spec"]["egress"]]
+        for key in ("sluiceway-channels-sms", "sluiceway-channels-dispatcher", "sluiceway-channels-streams")
+    }
+    assert out == {
+        "sluiceway-channels-sms": [[53, 53], [4222], [3128]],
+        "sluiceway-channels-dispatcher": [[53, 53], [4222]],
+        "sluiceway-channels-streams": [[53, 53], [4222]],
+    }
+
+
+def test_metrics_are_read_by_whom_the_values_name_and_hooks_by_everybody() -> None:
+    sms = rendered("ci/minimal")["NetworkPolicy/sluiceway-sms"]["spec"]["ingress"]
+    assert sms[0] == {"ports": [{"port": "hooks"}]}
+    email = rendered("ci/everything")["NetworkPolicy/sluiceway-channels-email"]["spec"]["ingress"]
+    monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    assert email[1]["ports"] == [{"port": "probes"}]
+    assert email[1]["from"][1:] == [monitoring]
+    assert email[0]["from"] == [{"ipBlock": {"cidr": "192.0.2.0/24"}}]
+
+
 def test_a_spool_is_on_claims_that_outlive_the_release() -> None:
     spec = rendered("ci/everything")["StatefulSet/sluiceway-channels-email"]["spec"]
     assert spec["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Retain", "whenScaled": "Retain"}
