@@ -250,6 +250,14 @@ def test_streams_are_made_before_anything_needs_them_and_again_at_each_upgrade()
     assert not [key for key in rendered("examples/shared-nats") if "streams" in key]
 
 
+def test_helm_test_asks_all_that_run() -> None:
+    (container,) = pods(rendered("ci/everything"))["Pod/sluiceway-channels-test"]["containers"]
+    urls = [f"http://sluiceway-channels-{key}:9090" for key in ("dispatcher", "email", "sms")]  # chats has no pod
+    assert container["args"] == ["check", *(word for url in urls for word in ("--ready", url))]
+    assert "env" in container
+    assert not {"config", "nats-login"} & {mount["name"] for mount in container["volumeMounts"]}
+
+
 def test_alerts_and_dashboard_are_installed_as_they_are_written() -> None:
     found = rendered("ci/everything")
     alerts = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text(encoding="utf-8"))
