@@ -273,6 +273,12 @@ def test_a_third_partys_gateway_is_added_by_values_alone() -> None:
     assert (container["image"], container["args"]) == ("registry.example/pigeonpost:1.0", ["run", "pigeon"])
 
 
+def test_an_image_with_an_entry_point_of_its_own_is_run_as_it_wants() -> None:
+    (container, *_) = pods(rendered("ci/everything"))["Deployment/sluiceway-channels-chats"]["containers"]
+    assert container["command"] == ["python", "-m", "sluiceway"]
+    assert container["args"] == ["run", "messenger", "instagram"]
+
+
 def test_the_nats_values_name_what_loses_nothing() -> None:
     small = yaml.safe_load((CHART / "examples" / "nats" / "small.yaml").read_text(encoding="utf-8"))
     assert small["config"]["jetstream"]["merge"] == {"sync_interval": "always"}

@@ -126,7 +126,7 @@ def test_everything_sets_every_value_of_a_gateway() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
     known = schema["$defs"]["gateway"]["properties"].keys()
     used = {key for own in (values["defaults"], *values["gateways"].values()) for key in own}
-    assert known - used == {"command", "args", "podSecurityContext", "securityContext"}  # the profile is not to be lost
+    assert known - used == {"podSecurityContext", "securityContext"}  # the profile is not to be lost
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
