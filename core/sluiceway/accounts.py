@@ -66,6 +66,7 @@ class Accounts:
             name: c.type(c.settings, f"{base_url}/hooks/{c.hook}", mine[name]) for name, c in connections.items()
         }
         self._by_identity: dict[tuple[str, str], Served] = {}
+        self._names = frozenset(accounts)
         for name, account in accounts.items():
             gateway = self.gateways[account.connection]
             served = Served(
@@ -79,6 +80,10 @@ class Accounts:
 
     def __iter__(self) -> Iterator[Served]:
         return iter(self._by_identity.values())
+
+    def has(self, name: str) -> bool:
+        """Whether there is an account of this name."""
+        return name in self._names
 
     def at(self, connection: str, identity: str) -> Served | None:
         """The account that a connection's provider calls `identity`."""

@@ -16,6 +16,7 @@ from msgspec import Struct
 from sluiceway_contracts import StoredFile
 from sluiceway_contracts.values import now
 
+from . import metrics
 from .accounts import SEVERAL, Accounts
 from .bus.link import Link
 from .bus.store import Bucket
@@ -105,6 +106,9 @@ class ConnectionDesk:
     async def move(self, cursor: bytes) -> None:
         await self._cursors.put(self._key, Cursor(cursor))
 
+    def let_in(self, yes: bool) -> None:
+        metrics.login_refused.labels(self._connection).set(not yes)
+
 
 class Listening:
     """The listeners of all connections of this process, and the desks of those that collect."""
@@ -138,7 +142,7 @@ class Listening:
             if not isinstance(gateway, Listener):
                 continue
             key = f"{self._accounts.tenant_of(name)}.k.{name}"
-            yield listen(gateway, desk, Lease(self._leases, key) if gateway.exclusive else None)
+            yield listen(gateway, desk, Lease(self._leases, key) if gateway.exclusive else None, name)
 
 
 def check_tenants(accounts: Accounts) -> None:
@@ -149,7 +153,7 @@ def check_tenants(accounts: Accounts) -> None:
             raise ConfigError(f"connections.{name}", "gateway", "reads one mailbox: its accounts belong to one tenant")
 
 
-async def listen(gateway: Gateway[Any, Any], desk: ConnectionDesk, lease: Lease | None) -> None:
+async def listen(gateway: Gateway[Any, Any], desk: ConnectionDesk, lease: Lease | None, connection: str) -> None:
     """Run a listener until cancelled; with a lease, only while it is held."""
     assert isinstance(gateway, Listener)  # noqa: S101  # only these are run
     while True:
@@ -162,6 +166,7 @@ async def listen(gateway: Gateway[Any, Any], desk: ConnectionDesk, lease: Lease 
             log.error("listener.broken", gateway=gateway.channel, why=str(error))
         except Exception:
             log.exception("listener.broken", gateway=gateway.channel)
+        metrics.count(metrics.listeners_broken, connection).inc()
         await asyncio.sleep(AGAIN_S)
 
 

@@ -9,10 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import prometheus_client
 import structlog
 
-from . import metrics
+from . import lag, scrape
 from .accounts import Accounts, Notice
 from .accountwork import AccountWork
 from .bus.consumer import ConsumerError
@@ -116,6 +115,7 @@ class Service:
         except OSError:
             await self.stop()
             raise
+        self._begin(lag.watch())
         self._begin(self._connect())
 
     async def stop(self) -> None:
@@ -224,7 +224,7 @@ class Service:
 
     def _shared(self) -> Shared:
         prefix, layout, link, identity = self._core.nats.prefix, self._layout, self.link, self._identity
-        stream = EventStream(link, prefix)
+        stream = EventStream(link, prefix, self._has)
         return Shared(
             link=link,
             prefix=prefix,
@@ -244,6 +244,9 @@ class Service:
         while True:
             await asyncio.sleep(ANNOUNCE_S)
             await surely(self.accounts.announce, register)
+
+    def _has(self, account: str) -> bool:
+        return self.accounts.has(account)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -269,6 +272,4 @@ class Service:
         return Response(body=b"ready\n") if self.ready else Response(status=503, body=b"NATS was not reached yet\n")
 
     def _metrics(self) -> Response:
-        metrics.connected.set(self.link.connected)
-        headers = {"content-type": prometheus_client.CONTENT_TYPE_LATEST}
-        return Response(headers=headers, body=prometheus_client.generate_latest())
+        return scrape.page(self.accounts, connected=self.link.connected, ready=self.ready)

@@ -16,6 +16,7 @@ import nats.errors
 import structlog
 from nats.aio.msg import Msg
 
+from .. import metrics
 from ..config import Nats
 from ..errors import SluicewayError, Unavailable
 from .pipeline import PipelinedClient
@@ -26,6 +27,7 @@ Heard: TypeAlias = Msg
 """A message as it comes: its subject, data and headers, and where an answer is wanted."""
 
 TIMEOUT_S = 1.0
+VIOLATION = "permissions violation"
 LOST = "the connection to NATS was lost before the answer"
 
 
@@ -173,6 +175,7 @@ class Link:
 
         async def on_error(error: Exception) -> None:
             self._failure = error
+            metrics.count(metrics.nats_errors, "denied" if VIOLATION in str(error).lower() else "other").inc()
             if self._logs_errors:
                 log.error("nats.error", error=f"{error.__class__.__name__}: {error}"[:300])
 
@@ -183,6 +186,7 @@ class Link:
 
         async def on_reconnected() -> None:
             log.info("nats.reconnected")
+            metrics.reconnects.inc()
             for callback in self.on_reconnect:
                 callback()
 
