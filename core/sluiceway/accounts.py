@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -52,8 +52,25 @@ class Notice(Struct, frozen=True, kw_only=True):
         return replace(self, health=health)
 
 
+class Change(NamedTuple):
+    """What became of the accounts of a process: a changed one both left and came."""
+
+    left: tuple[Served, ...]
+    came: tuple[Served, ...]
+    connections: frozenset[str]
+    """Those that left, came or changed, or whose accounts did."""
+    gateways: tuple[Gateway[Any, Any], ...]
+    """Those that serve nobody any more."""
+
+    @property
+    def gone(self) -> tuple[Served, ...]:
+        """Accounts that left and did not come again."""
+        there = {served.key for served in self.came}
+        return tuple(served for served in self.left if served.key not in there)
+
+
 class Accounts:
-    """Every account of this process's channels."""
+    """Every account of this process's channels. Those who hold it look in it anew each time: `take_over` changes it."""
 
     def __init__(
         self, connections: Mapping[str, Connection], accounts: Mapping[str, Account], base_url: str, file: str
@@ -85,6 +102,30 @@ class Accounts:
         """Whether there is an account of this name."""
         return name in self._names
 
+    def take_over(self, new: Accounts) -> Change:
+        """Be as `new` is, at once; a connection that is the same, accounts and all, keeps its gateway."""
+        same = {name for name in new.connections if self._has_same(name, new)}
+        changed = frozenset((self.connections.keys() | new.connections.keys()) - same)
+        kept = {served.key: served for served in self if served.connection in same}
+        left = tuple(served for served in self if served.connection in changed)
+        came = tuple(served for served in new if served.connection in changed)
+        gateways = tuple(gateway for name, gateway in self.gateways.items() if name in changed)
+        self.connections = new.connections
+        self.gateways = {name: self.gateways[name] if name in same else new.gateways[name] for name in new.gateways}
+        self._names = new._names
+        self._by_identity = {at: kept.get(served.key, served) for at, served in new._by_identity.items()}
+        return Change(left, came, changed, gateways)
+
+    def _has_same(self, name: str, new: Accounts) -> bool:
+        if self.connections.get(name) != new.connections[name]:
+            return False
+        mine, theirs = ({s.name: s.account for s in all if s.connection == name} for all in (self, new))
+        return mine == theirs
+
+    def channel_of(self, connection: str) -> str:
+        """The channel of a connection; `_` of one that is no more."""
+        return self.gateways[connection].channel if connection in self.gateways else SEVERAL
+
     def at(self, connection: str, identity: str) -> Served | None:
         """The account that a connection's provider calls `identity`."""
         return self._by_identity.get((connection, identity))
@@ -94,10 +135,15 @@ class Accounts:
         tenants = {s.tenant for s in self._by_identity.values() if s.connection == connection}
         return tenants.pop() if len(tenants) == 1 else SEVERAL
 
-    async def announce(self, bucket: Bucket[Notice]) -> None:
-        """Tell others which accounts are served here; their health stays as it was told. Raises `Unavailable`."""
-        for served in self._by_identity.values():
+    async def announce(self, bucket: Bucket[Notice], *, all: bool = True) -> None:
+        """Tell others which accounts are served here, or those that nobody tells of; their health stays as it was told.
+
+        Raises `Unavailable`.
+        """
+        for served in tuple(self):
             known = await bucket.get(served.key)
+            if known is not None and not all:
+                continue
             notice = self.notice(served)
             await bucket.put(served.key, notice.with_health(known.value.health) if known else notice)
 
@@ -121,13 +167,5 @@ def none(config: Config) -> Accounts:
 
 def of(config: Config, channels: Iterable[str] = ()) -> Accounts:
     """The accounts of these channels, or of all. Raises `ConfigError`."""
-    connections = config.connections()
-    accounts = config.accounts(connections)
-    wanted = set(channels)
-    known = {c.type.channel for c in connections.values()}
-    if missing := wanted - known:
-        hint = f"it has {', '.join(sorted(known)) or 'none'}"
-        raise ConfigError(config.file, "connections", f"none is of the channel {', '.join(sorted(missing))}; {hint}")
-    chosen = {name: c for name, c in connections.items() if not wanted or c.type.channel in wanted}
-    mine = {name: a for name, a in accounts.items() if a.connection in chosen}
-    return Accounts(chosen, mine, config.core.http.base_url, config.file)
+    connections = config.connections(set(channels))
+    return Accounts(connections, config.accounts(connections), config.core.http.base_url, config.file)

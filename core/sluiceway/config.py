@@ -1,4 +1,4 @@
-"""The configuration: sluiceway.toml and SLUICEWAY_… variables, decoded into structures or refused in one line.
+"""The configuration: sluiceway.toml, its folder of accounts and SLUICEWAY_… variables, decoded or refused in one line.
 
 Nothing is guessed: an unknown key, a wrong type, a missing secret each raise `ConfigError` with file, key and remedy.
 A variable with two underscores between section and key, such as SLUICEWAY_NATS__URL, takes the place of that key.
@@ -10,17 +10,16 @@ import difflib
 import inspect
 import os
 import re
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from sluiceway_contracts import addresses, subjects
 
-from . import plugins
+from . import plugins, sources
 from .calls.hours import Hours
 from .calls.texts import Texts
 from .errors import ConfigError
@@ -45,6 +44,7 @@ __all__ = [
 ]
 
 DEFAULT_FILE = "sluiceway.toml"
+NAMED = ("connections", "accounts")
 T = TypeVar("T", bound=Struct)
 
 
@@ -65,18 +65,23 @@ class Connection(Struct, frozen=True, kw_only=True):
 
 
 class Config:
-    """A configuration file, read. `core` is checked; `connections()` and `accounts()` check theirs when asked."""
+    """A configuration file and its folder, read. `core` is checked; `connections()` and `accounts()` when asked.
 
-    def __init__(self, file: str, tables: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+    `read` has every file that something came from, or should have come from: what to watch for changes. Without
+    `secrets` none is read, and each is taken to be there.
+    """
+
+    def __init__(
+        self, file: str, tables: Mapping[str, Any], environment: Mapping[str, str], *, secrets: bool = True
+    ) -> None:
         self.file = file
+        self.read: set[Path] = set()
         self._environment = environment
+        self._secrets = secrets
+        self._from: dict[str, str] = {}
         tables = dict(tables)
-        self._connections = tables.pop("connections", {})
-        self._accounts = tables.pop("accounts", {})
-        for key in ("connections", "accounts"):
-            if not isinstance(getattr(self, f"_{key}"), dict):
-                raise ConfigError(file, key, f"must be tables: [{key}.<name>]")
-        self.core = self._convert(_with_environment(tables, environment), Core, "")
+        self._connections, self._accounts = (self._named(tables, key, file) for key in NAMED)
+        self.core = self._convert(sources.with_environment(tables, environment), Core, "")
         for token in self.core.nats.prefix.split("."):
             self._token(token, "nats.prefix")
         self._token(self.core.nats.names, "nats.names")
@@ -87,13 +92,42 @@ class Config:
             what = "has a login in it; give nats.user and nats.password, or nats.token, of their own"
             raise ConfigError(file, "nats.url", what)
 
-    def connections(self) -> dict[str, Connection]:
-        """Every connection by name. Raises `ConfigError`."""
-        return {name: self.connection(name) for name in self.connection_names}
+    @property
+    def folder(self) -> Path:
+        """Where more connections and accounts are, in files of their own."""
+        return Path(self.file).parent / self.core.reload.folder
+
+    def include(self) -> None:
+        """Take in what the folder has, if there is one. Raises `ConfigError`."""
+        for path in sorted(self.folder.glob("*.toml")):
+            self.read.add(path)
+            tables = sources.tables(str(path))
+            for key, mine in zip(NAMED, (self._connections, self._accounts), strict=True):
+                for name, table in self._named(tables, key, str(path)).items():
+                    if name in mine:
+                        there = self._from[f"{key}.{name}"]
+                        raise ConfigError(str(path), f"{key}.{name}", f"is in {there} too; remove one of them")
+                    mine[name] = table
+                    self._from[f"{key}.{name}"] = str(path)
+            if tables:
+                what = "belongs into the configuration itself; here are connections and accounts alone"
+                raise ConfigError(str(path), next(iter(tables)), what)
+
+    def connections(self, channels: Collection[str] = ()) -> dict[str, Connection]:
+        """Every connection by name, or those of these channels; no other's secrets are read. Raises `ConfigError`."""
+        if not channels:
+            return {name: self.connection(name) for name in self.connection_names}
+        of_channel = {name: self.gateway(name).channel for name in self.connection_names}
+        if missing := set(channels) - set(of_channel.values()):
+            hint = f"it has {', '.join(sorted(set(of_channel.values()))) or 'none'}"
+            raise ConfigError(self.file, "connections", f"none is of the channel {', '.join(sorted(missing))}; {hint}")
+        return {name: self.connection(name) for name, channel in of_channel.items() if channel in channels}
 
     def accounts(self, connections: Mapping[str, Connection]) -> dict[str, Account]:
-        """Every account by name, as the type that its gateway wants. Raises `ConfigError`."""
-        return {name: self.account(name, connections) for name in self.account_names}
+        """Every account of these connections by name, as the type that its gateway wants. Raises `ConfigError`."""
+        others = self._connections.keys() - connections.keys()
+        mine = (name for name, table in self._accounts.items() if _connection(table) not in others)
+        return {name: self.account(name, connections) for name in mine}
 
     @property
     def connection_names(self) -> tuple[str, ...]:
@@ -105,51 +139,67 @@ class Config:
 
     def connection(self, name: str) -> Connection:
         """One connection. Raises `ConfigError`."""
-        key = f"connections.{name}"
-        self._token(name, key)
+        key, type = f"connections.{name}", self.gateway(name)
         table = self._table(self._connections[name], key)
-        gateway, hook = table.pop("gateway", None), table.pop("hook", name)
-        if not isinstance(gateway, str):
-            raise ConfigError(self.file, f"{key}.gateway", f"name one of: {', '.join(plugins.installed())}")
+        gateway, hook = table.pop("gateway"), table.pop("hook", name)
         if not isinstance(hook, str):
-            raise ConfigError(self.file, f"{key}.hook", "must be a name, the last part of the hook's URL")
+            raise self._error(f"{key}.hook", "must be a name, the last part of the hook's URL")
         self._token(hook, f"{key}.hook")
-        try:
-            type = plugins.gateway(gateway)
-        except plugins.PluginError as error:
-            raise ConfigError(self.file, f"{key}.gateway", str(error)) from error
         settings = self._convert(table, type.settings_type, key)
         return Connection(name=name, gateway=gateway, hook=hook, type=type, settings=settings)
+
+    def gateway(self, name: str) -> type[Gateway[Any, Any]]:
+        """The class of a connection's gateway. Raises `ConfigError`."""
+        key = f"connections.{name}"
+        self._token(name, key)
+        gateway = self._table(self._connections[name], key).get("gateway")
+        if not isinstance(gateway, str):
+            raise self._error(f"{key}.gateway", f"name one of: {', '.join(plugins.installed())}")
+        try:
+            return plugins.gateway(gateway)
+        except plugins.PluginError as error:
+            raise self._error(f"{key}.gateway", str(error)) from error
 
     def account(self, name: str, connections: Mapping[str, Connection]) -> Account:
         """One account, on one of these connections. Raises `ConfigError`."""
         key = f"accounts.{name}"
         self._token(name, key)
         table = self._table(self._accounts[name], key)
-        connection = str(table.get("connection", ""))
+        connection = _connection(table)
         if connection not in connections:
             if connection in self._connections:
-                raise ConfigError(self.file, f"{key}.connection", f"the connection {connection} can't be used")
+                raise self._error(f"{key}.connection", f"the connection {connection} can't be used")
             known = ", ".join(connections) or "none; add [connections.<name>]"
-            raise ConfigError(self.file, f"{key}.connection", f"name one of your connections: {known}")
+            raise self._error(f"{key}.connection", f"name one of your connections: {known}")
         account = self._convert(table, connections[connection].type.account_type, key)
         self._token(account.tenant, f"{key}.tenant")
         try:
             address = addresses.normalise(account.address)
         except addresses.InvalidAddress as error:
-            raise ConfigError(self.file, f"{key}.address", str(error)) from error
+            raise self._error(f"{key}.address", str(error)) from error
         return msgspec.structs.replace(account, address=address)
+
+    def _named(self, tables: dict[str, Any], key: str, file: str) -> dict[str, Any]:
+        """Takes the tables of connections or accounts out of a file's."""
+        named = tables.pop(key, {})
+        if not isinstance(named, dict):
+            raise ConfigError(file, key, f"must be tables: [{key}.<name>]")
+        self._from |= {f"{key}.{name}": file for name in named if f"{key}.{name}" not in self._from}
+        return dict(named)
+
+    def _error(self, key: str, what: str) -> ConfigError:
+        return ConfigError(self._from.get(".".join(key.split(".")[:2]), self.file), key, what)
 
     def _table(self, table: Any, key: str) -> dict[str, Any]:
         if not isinstance(table, dict):
-            raise ConfigError(self.file, key, f"must be a table: [{key}]")
+            raise self._error(key, f"must be a table: [{key}]")
         return dict(table)
 
     def _token(self, text: str, key: str) -> None:
         try:
             subjects.name(text)
         except subjects.InvalidSubject as error:
-            raise ConfigError(self.file, key, str(error)) from error
+            raise self._error(key, str(error)) from error
 
     def _convert(self, table: Mapping[str, Any], type: type[T], key: str) -> T:
         self._refuse_unknown(table, type, key)
@@ -159,7 +209,7 @@ class Config:
             what, _, path = str(error).partition(" - at `$")
             if found := re.search(r"missing required field `(\w+)`", what):
                 what, path = "is missing; add it", f"{path.rstrip('`')}.{found[1]}"
-            raise ConfigError(self.file, f"{key}{path.rstrip('`')}".lstrip("."), what) from error
+            raise self._error(f"{key}{path.rstrip('`')}".lstrip("."), what) from error
 
     def _refuse_unknown(self, table: Mapping[str, Any], type: type[Struct], key: str) -> None:
         fields = {field.encode_name: field.type for field in msgspec.structs.fields(type)}
@@ -168,7 +218,7 @@ class Config:
             if name not in fields:
                 near = difflib.get_close_matches(name, fields, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(fields)}"
-                raise ConfigError(self.file, path, f"is no known key; {hint}")
+                raise self._error(path, f"is no known key; {hint}")
             inner = fields[name]
             if inspect.isclass(inner) and issubclass(inner, Section) and isinstance(value, dict):
                 self._refuse_unknown(value, inner, path)
@@ -177,12 +227,16 @@ class Config:
         if type is not Secret:
             raise ValueError(f"can't be read as {type.__name__}")
         source, _, name = value.partition(":") if isinstance(value, str) else ("", "", "")
+        if source in ("env", "file") and not self._secrets:
+            return Secret("not read")
         match source:
             case "env":
                 secret = self._environment.get(name, "")
                 missing = f"the environment variable {name} is not set; set it, or use file:PATH"
             case "file":
-                secret, missing = _read(Path(self.file).parent / name)
+                path = Path(self.file).parent / name
+                self.read.add(path)
+                secret, missing = sources.secret(path)
             case _:
                 raise ValueError("is a secret: write env:NAME or file:PATH, never the secret itself")
         if not secret:
@@ -218,48 +272,27 @@ def _calls_fault(policy: TenantCalls) -> str | None:
     return None
 
 
-def load(file: str | None = None, environment: Mapping[str, str] = os.environ, *, optional: bool = False) -> Config:
-    """Read the file given, else $SLUICEWAY_CONFIG, else sluiceway.toml here. Raises `ConfigError`.
+def load(
+    file: str | None = None,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    optional: bool = False,
+    secrets: bool = True,
+) -> Config:
+    """Read the file given, else $SLUICEWAY_CONFIG, else sluiceway.toml here, and its folder. Raises `ConfigError`.
 
-    `optional`: where no file was named and there is none here, the defaults do.
+    `optional`: where no file was named and there is none here, the defaults do. Without `secrets` none is read.
     """
     named = file or environment.get("SLUICEWAY_CONFIG")
     path = named or DEFAULT_FILE
     if optional and not named and not Path(path).exists():
-        return Config("configuration", {}, environment)
-    try:
-        with open(path, "rb") as stream:
-            tables = tomllib.load(stream)
-    except FileNotFoundError as error:
-        raise ConfigError(path, "", "no such file; name one with --config, or see the README for an example") from error
-    except OSError as error:
-        raise ConfigError(path, "", f"can't be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(path, "", f"is not TOML: {error}") from error
-    return Config(path, tables, environment)
+        return Config("configuration", {}, environment, secrets=secrets)
+    config = Config(path, sources.tables(path), environment, secrets=secrets)
+    config.read.add(Path(path))
+    config.include()
+    return config
 
 
-def _with_environment(tables: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-    merged = {key: dict(value) if isinstance(value, dict) else value for key, value in tables.items()}
-    sections = {field.name: field.type for field in msgspec.structs.fields(Core)}
-    for variable, text in environment.items():
-        section, found, key = variable.removeprefix("SLUICEWAY_").lower().partition("__")
-        if not (variable.startswith("SLUICEWAY_") and found):
-            continue
-        known = {f.name: f.type for f in msgspec.structs.fields(sections[section])} if section in sections else {}
-        if key not in known:
-            raise ConfigError(
-                variable, "", "no such setting; write SLUICEWAY_<SECTION>__<KEY>, as in SLUICEWAY_NATS__URL"
-            )
-        number = int in (known[key], *get_args(known[key])) and text.isdecimal()
-        table = merged.setdefault(section, {})
-        if isinstance(table, dict):  # anything else is refused soon
-            table[key] = int(text) if number else text
-    return merged
-
-
-def _read(path: Path) -> tuple[str, str]:
-    try:
-        return path.read_text(encoding="utf-8").strip(), f"the file {path} is empty"
-    except (OSError, UnicodeDecodeError) as error:
-        return "", f"the file {path} can't be read: {error.__class__.__name__}; create it, or use env:NAME"
+def _connection(table: Any) -> str:
+    """The connection that an account's table names."""
+    return str(table.get("connection", "")) if isinstance(table, dict) else ""

@@ -6,7 +6,7 @@ Speaks no protocol. A listener that breaks is begun again, and ends nothing else
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,7 @@ class ConnectionDesk:
 
 
 class Listening:
-    """The listeners of all connections of this process, and the desks of those that collect."""
+    """The listeners of the connections of this process, and the desks of those that collect."""
 
     def __init__(
         self,
@@ -124,25 +124,36 @@ class Listening:
         bucket: str,
     ) -> None:
         self._accounts = accounts
+        self._inbound = inbound
+        self._store = store
+        self._workers = workers
+        self._downloads = downloads
         self._leases = Bucket(link, bucket, Holder)
-        cursors = Bucket(link, bucket, Cursor)
-        self.desks = {
-            name: ConnectionDesk(name, accounts, inbound, store, workers, downloads, cursors)
-            for name, gateway in accounts.gateways.items()
-            if isinstance(gateway, Listener | Collector)
-        }
+        self._cursors = Bucket(link, bucket, Cursor)
+        self.desks: dict[str, ConnectionDesk] = {}
+        self.renew(accounts.connections)
 
-    async def create(self) -> None:
-        """Nothing need be made."""
+    def renew(self, connections: Iterable[str]) -> None:
+        """New desks for these connections, or none where they are no more."""
+        for name in connections:
+            self.desks.pop(name, None)
+            metrics.forget(name, metrics.login_refused)
+            if isinstance(self._accounts.gateways.get(name), Listener | Collector):
+                self.desks[name] = self._desk(name)
 
-    def work(self) -> Iterator[Coroutine[Any, Any, None]]:
-        """What is to run until it is cancelled."""
-        for name, desk in self.desks.items():
-            gateway = self._accounts.gateways[name]
-            if not isinstance(gateway, Listener):
-                continue
-            key = f"{self._accounts.tenant_of(name)}.k.{name}"
-            yield listen(gateway, desk, Lease(self._leases, key) if gateway.exclusive else None, name)
+    def listener(self, connection: str) -> Coroutine[Any, Any, None] | None:
+        """What is to run for a connection until it is cancelled; None where it does not listen."""
+        gateway = self._accounts.gateways.get(connection)
+        if not isinstance(gateway, Listener):
+            return None
+        key = f"{self._accounts.tenant_of(connection)}.k.{connection}"
+        lease = Lease(self._leases, key) if gateway.exclusive else None
+        return listen(gateway, self.desks[connection], lease, connection)
+
+    def _desk(self, name: str) -> ConnectionDesk:
+        return ConnectionDesk(
+            name, self._accounts, self._inbound, self._store, self._workers, self._downloads, self._cursors
+        )
 
 
 def check_tenants(accounts: Accounts) -> None:

@@ -40,11 +40,17 @@ class Hooks:
     """The hooks of all connections that have one."""
 
     def __init__(self, accounts: Accounts, deliver: Deliver) -> None:
+        self._accounts = accounts
+        self._deliver = deliver
+        self.renew()
+
+    def renew(self) -> None:
+        """After the accounts have changed."""
         shared: dict[str, list[str]] = {}
-        for name, connection in accounts.connections.items():
-            if isinstance(accounts.gateways[name], Webhook):
+        for name, connection in self._accounts.connections.items():
+            if isinstance(self._accounts.gateways[name], Webhook):
                 shared.setdefault(connection.hook, []).append(name)
-        self._hooks = {hook: Hook(accounts, names, deliver) for hook, names in shared.items()}
+        self._hooks = {hook: Hook(self._accounts, names, self._deliver) for hook, names in shared.items()}
 
     def find(self, path: str) -> tuple[Route, str] | None:
         """The hook of a path, and the sub-path below it."""

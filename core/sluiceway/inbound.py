@@ -75,10 +75,14 @@ class Inbound:
 
     async def deliver(self, connections: Sequence[str], request: Request) -> Response:
         """Take a delivery on a hook that these connections share, and give the provider's answer. Never raises."""
-        reply = await self._deliver(connections, request)
+        there = [connection for connection in connections if connection in self._accounts.gateways]
+        if not there:  # they left between the look at the path and now
+            return Response(status=404)
+        webhooks = [self._webhook(connection) for connection in there]
+        reply = await self._deliver(there, request)
         headers: dict[str, str] = {}
-        for connection in connections:
-            headers |= self._webhook(connection).answer_headers(request)
+        for webhook in webhooks:
+            headers |= webhook.answer_headers(request)
         return msgspec.structs.replace(reply, headers={**reply.headers, **headers}) if headers else reply
 
     async def accept(self, record: Record) -> None:
@@ -102,6 +106,8 @@ class Inbound:
         refusal: Unverified | Malformed | None = None
         reply: Response | None = None
         for connection in connections:
+            if connection not in self._accounts.gateways:  # it left while the one before it was served
+                continue
             try:
                 self._webhook(connection).verify(request)
             except (Unverified, Malformed) as error:

@@ -5,6 +5,7 @@ docs/metrics.md lists them all; `python -m tests.operations.metrics` writes it a
 
 from __future__ import annotations
 
+import contextlib
 from functools import lru_cache
 
 from prometheus_client import Counter, Gauge, Histogram, Info
@@ -74,6 +75,14 @@ loop_lag = Histogram(
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
 )
 build = Info("sluiceway_build", "The version that runs")
+reload_success = Gauge("sluiceway_reload_success", "1 while what was read last of accounts and secrets is in use")
+reload_success_at = Gauge("sluiceway_reload_success_timestamp_seconds", "When accounts and secrets were last as read")
+
+
+def forget(name: str, gauge: Gauge = paused) -> None:
+    """What this process no longer serves is not paused or refused either."""
+    with contextlib.suppress(KeyError):
+        gauge.remove(name)
 
 
 @lru_cache(4096)

@@ -22,6 +22,7 @@ def page(accounts: Accounts, *, connected: bool, ready: bool) -> Response:
     metrics.connected.set(connected)
     metrics.ready.set(ready)
     served = Counter(account.channel for account in accounts)
+    metrics.accounts.clear()
     for gateway in accounts.gateways.values():
         metrics.accounts.labels(gateway.channel).set(served[gateway.channel])
     _begin(accounts)

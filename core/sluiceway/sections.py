@@ -68,6 +68,17 @@ class Probes(Section, frozen=True, kw_only=True):
     listen: str = "127.0.0.1:9090"
 
 
+class Reload(Section, frozen=True, kw_only=True):
+    """`[reload]`: what is read again while the process runs: connections, accounts, and secrets in files.
+
+    `folder`, beside the configuration or absolute, has files *.toml with `[connections.…]` and `[accounts.…]` alone.
+    They are looked at every `every_s` seconds, and on SIGHUP; 0: on SIGHUP alone.
+    """
+
+    folder: str = "accounts.d"
+    every_s: Annotated[int, Meta(ge=0, le=3600)] = 10
+
+
 class Identity(Section, frozen=True, kw_only=True):
     """`[identity]`: the key under which ids and address hashes are made: 16 bytes or more, never changed."""
 
@@ -193,6 +204,7 @@ class Core(Section, frozen=True, kw_only=True):
     nats: Nats = Nats()
     http: Http = Http()
     probes: Probes = Probes()
+    reload: Reload = Reload()
     identity: Identity = Identity()
     log: Log = Log()
     limits: Limits = Limits()

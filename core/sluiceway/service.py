@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Coroutine
-from functools import partial
+import itertools
+from collections.abc import Collection, Coroutine
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from . import lag, scrape
-from .accounts import Accounts, Notice
-from .accountwork import AccountWork
+from .accounts import Accounts, Change, Notice
+from .accountwork import Tools
 from .bus.consumer import ConsumerError
 from .bus.link import Link
 from .bus.store import Bucket
@@ -21,6 +22,7 @@ from .bus.streams import Layout, StreamsError, ensure
 from .calls.looking import Looking
 from .calls.placing import publish
 from .calls.records import CallRecord, Queue
+from .caps import Quota, Quotas
 from .config import Core
 from .desk import Listening, check_tenants
 from .dispatch import Dispatch, Shared
@@ -44,13 +46,16 @@ from .parking import Parking
 from .patience import surely
 from .placement import Placement
 from .spool import Spool
+from .staff import Staff
 from .stream import EventStream
 from .wire import Request, Response
 
 log = structlog.get_logger(__name__)
 
 CONNECT_PAUSE_S = 1.0
-ANNOUNCE_S = 3600
+ANNOUNCE_S = 60
+ANNOUNCE_ALL = 60
+"""Every so manieth time all accounts are announced, otherwise those that the register has lost."""
 GC_THRESHOLD = 20_000
 AT_ONCE = 4
 """So many processes parse what strangers wrote."""
@@ -71,16 +76,18 @@ class Service:
         self._secret = core.identity.key.reveal().encode()
         self._identity = Identity(self._secret)
         self._layout = Layout(core.nats)
+        self._register = Bucket(self.link, self._layout.accounts, Notice)
         self._files = MediaStore(self.link, self._layout, core.media.max_bytes)
         self._links = Links(self._secret, core.http.base_url)
         self.media = MediaRoute(self._links)
-        hooks, http = Hooks(accounts, self._deliver), core.http
-        find = either(hooks.find, self.media.find)
+        self._hooks, http = Hooks(accounts, self._deliver), core.http
+        find = either(self._hooks.find, self.media.find)
         self.server = Server(http.listen, find, http.base_url, http.max_connections, http.trusted_proxies)
         self.probes = Server(core.probes.listen, paths(self._probe_routes()))
         path, keys = core.spool.path if gateways else None, partial(senders, accounts)
         self._spool = Spool(Path(path), core.spool.max_bytes, keys) if path is not None else None
-        self._serving = False
+        self._staff: Staff | None = None
+        self._followed: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -138,7 +145,7 @@ class Service:
     @property
     def ready(self) -> bool:
         """Whether NATS has been reached; it stays so, since spooling or 503 is the service while NATS is away."""
-        return self._serving
+        return self._staff is not None
 
     async def _connect(self) -> None:
         """Until it works: connect, make sure of streams and key, begin to serve."""
@@ -166,23 +173,45 @@ class Service:
         hooks = self.server.listen if self._gateways else None
         log.info("service.ready", hooks=hooks, accounts=len(list(self.accounts)), dispatches=self._dispatches)
 
+    async def renew(self, accounts: Accounts) -> None:
+        """Serve these from now on; what is as before goes on untouched.
+
+        Raises `ConfigError`, `StreamsError` or `Unavailable`: then nothing has changed.
+        """
+        if self._staff is None:
+            raise Unavailable("NATS was not reached yet")
+        check_tenants(accounts)
+        tenants = {served.tenant for served in accounts}
+        await ensure(self.link, self._layout, create=self._core.nats.streams == "create", tenants=tenants)
+        change = self.accounts.take_over(accounts)
+        self._hooks.renew()
+        self._follow(tenants)
+        if not change.connections:
+            return
+        await self._staff.change(change)
+        self._begin(self._tell(change))
+        log.info("accounts.renewed", left=len(change.gone), came=len(change.came), accounts=len(list(accounts)))
+
+    async def _tell(self, change: Change) -> None:
+        """Whoever routes commands, of a change of accounts."""
+        for served in change.gone:
+            await surely(self._register.drop, served.key)
+        await surely(self.accounts.announce, self._register)
+
     async def _begin_serving(self) -> None:
-        shared = self._shared()
+        shared = self._shared
         await shared.continuity.check_key()
-        for tenant in {"*"} if self._dispatches else {served.tenant for served in self.accounts}:
-            self._begin(shared.continuity.directory.follow(tenant))
+        self._follow({"*"} if self._dispatches else {served.tenant for served in self.accounts})
         parking = Parking(self.link, shared.prefix, self._identity, shared.stream)
         fetches = Fetches(self.link, shared.prefix, self._identity)
-        rooms: list[Dispatch | AccountWork | Listening] = []
-        if self._dispatches:
-            rooms.append(Dispatch(shared, self._core.calls, self._secret))
-        rooms.append(self._account_work(shared, parking, fetches))
+        dispatch = Dispatch(shared, self._core.calls, self._secret) if self._dispatches else None
+        if dispatch is not None:
+            await dispatch.create()
         listening = self._listening(shared)
-        rooms.append(listening)
-        for room in rooms:
-            await room.create()
-        await self.accounts.announce(shared.register)
-        self._begin(self._announce_again(shared.register))
+        staff = Staff(self.accounts, self._tools(shared, parking, fetches), listening, self._begin)
+        await staff.create()
+        await self.accounts.announce(self._register)
+        self._begin(self._announce_again())
         self.inbound.facts = Facts(
             self.accounts,
             self._identity,
@@ -196,12 +225,18 @@ class Service:
         self.inbound.asked = self._looking(shared.layout).answer
         self.inbound.desks = listening.desks
         self.media.store = shared.files
-        self._serving = True
+        self._staff = staff
         if self._spool is not None:
             self._begin(self._spool.drain(self.inbound.store))
-        for room in rooms:
-            for work in room.work():
-                self._begin(work)
+        for work in dispatch.work() if dispatch is not None else ():
+            self._begin(work)
+        staff.start()
+
+    def _follow(self, tenants: Collection[str]) -> None:
+        """Hear of changes to the contacts of these tenants, from now on; `*` are all."""
+        for tenant in set(tenants) - self._followed if "*" not in self._followed else ():
+            self._followed.add(tenant)
+            self._begin(self._shared.continuity.directory.follow(tenant))
 
     def _listening(self, shared: Shared) -> Listening:
         bucket = shared.layout.messages
@@ -211,20 +246,22 @@ class Service:
         calls = Bucket(self.link, layout.messages, CallRecord)
         return Looking(self.accounts, calls, Bucket(self.link, layout.messages, Queue), self._core.calls)
 
-    def _account_work(self, shared: Shared, parking: Parking, fetches: Fetches) -> AccountWork:
-        return AccountWork(
-            self._core,
-            self.accounts,
-            shared,
+    def _tools(self, shared: Shared, parking: Parking, fetches: Fetches) -> Tools:
+        quotas = Quotas(Bucket(self.link, shared.layout.messages, Quota), self._core.limits.per_tenant_hour)
+        return Tools(
+            core=self._core,
+            shared=shared,
             parking=parking,
             fetches=fetches,
             client=self._client,
             downloads=self._downloads,
+            quotas=quotas,
         )
 
+    @cached_property
     def _shared(self) -> Shared:
         prefix, layout, link, identity = self._core.nats.prefix, self._layout, self.link, self._identity
-        stream = EventStream(link, prefix, self._has)
+        stream = EventStream(link, prefix, self.accounts.has)
         return Shared(
             link=link,
             prefix=prefix,
@@ -233,25 +270,27 @@ class Service:
             stream=stream,
             placement=Placement(self._core, self._secret, link, layout, stream),
             ledger=Ledger(link, layout.messages, identity, layout.identity),
-            register=Bucket(link, layout.accounts, Notice),
+            register=self._register,
             failures=Failures(prefix, identity, stream),
             files=self._files,
             links=self._links,
         )
 
-    async def _announce_again(self, register: Bucket[Notice]) -> None:
-        """The register forgets who is silent for a day."""
-        while True:
+    async def _announce_again(self) -> None:
+        """The register forgets who is silent for a day, and whom another process dropped that served them before."""
+        for turn in itertools.count(1):
             await asyncio.sleep(ANNOUNCE_S)
-            await surely(self.accounts.announce, register)
+            await surely(self.accounts.announce, self._register, all=turn % ANNOUNCE_ALL == 0)
 
-    def _has(self, account: str) -> bool:
-        return self.accounts.has(account)
+    def also(self, work: Coroutine[Any, Any, None]) -> None:
+        """Something more that runs until the service stops, and whose end by an error is the service's."""
+        self._begin(work)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -242,7 +242,61 @@ def test_only_the_channels_asked_for_are_served(tmp_path: Path) -> None:
 def test_an_account_of_a_connection_that_is_left_out_says_so(tmp_path: Path) -> None:
     loaded, _ = load(tmp_path)
     with pytest.raises(ConfigError, match=r"accounts\.a\.connection: the connection uk can't be used"):
-        loaded.accounts({})
+        loaded.account("a", {})
+
+
+MAIL = """
+[connections.mail]
+gateway = "email.imap"
+host = "imap.shop.example"
+user = "desk"
+password = "file:missing"
+[accounts.post]
+connection = "mail"
+tenant = "acme"
+address = "mailto:desk@shop.example"
+"""
+
+
+def test_a_process_of_some_channels_needs_no_others_secrets(tmp_path: Path) -> None:
+    (tmp_path / "accounts.d").mkdir()
+    (tmp_path / "accounts.d" / "mail.toml").write_text(MAIL)
+    file = tmp_path / "sluiceway.toml"
+    file.write_text(FILE)
+    loaded = config.load(str(file), ENVIRONMENT)
+    assert [served.name for served in accounts.of(loaded, ["sms"])] == ["a"]
+    with pytest.raises(ConfigError, match=r"mail\.toml: connections\.mail\.password: the file .*missing can't be read"):
+        accounts.of(loaded, ["email"])
+    unread = config.load(str(file), {}, secrets=False)
+    assert {served.name for served in accounts.of(unread)} == {"a", "post"}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[http]\nmax_connections = 1\n", "http: belongs into the configuration itself"),
+        ('[connections.uk]\ngateway = "sms.twilio"\n', "connections.uk: is in .*sluiceway.toml too; remove one"),
+        ("[accounts]\na = 1\n", "accounts.a: is in .*sluiceway.toml too; remove one"),
+        ("accounts = 1\n", r"accounts: must be tables: \[accounts.<name>\]"),
+        ("[accounts.b\n", "is not TOML"),
+    ],
+)
+def test_the_folder_of_accounts_has_nothing_else_and_nothing_twice(tmp_path: Path, text: str, why: str) -> None:
+    (tmp_path / "accounts.d").mkdir()
+    (tmp_path / "accounts.d" / "more.toml").write_text(text)
+    with pytest.raises(ConfigError, match=why) as caught:
+        load(tmp_path)
+    assert "more.toml" in str(caught.value)
+
+
+def test_the_folder_of_accounts_may_be_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "b.toml").write_text(
+        '[accounts.b]\nconnection = "uk"\ntenant = "acme"\naddress = "tel:+447700900124"\n'
+    )
+    environment = {**ENVIRONMENT, "SLUICEWAY_RELOAD__FOLDER": str(tmp_path / "elsewhere")}
+    _, served = load(tmp_path, environment=environment)
+    assert {one.name for one in served} == {"a", "b"}
 
 
 def test_a_setting_of_a_type_that_no_file_can_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,10 @@ class Bucket(Generic[T]):
         """Delete the key if its revision is still this one. Raises `Conflict` or `Unavailable`."""
         await self._write(key, b"", {_DELETED: "DEL", _EXPECTED: str(revision)})
 
+    async def drop(self, key: str) -> None:
+        """Delete whatever there is. Raises `Unavailable`."""
+        await self._write(key, b"", {_DELETED: "DEL"})
+
     async def _write(self, key: str, payload: bytes, headers: dict[str, str]) -> int:
         try:
             ack = await self._link.publish(self._subject(key), payload, headers)

@@ -11,6 +11,7 @@ import click
 from .. import accounts, logs
 from ..config import Config, Core
 from ..errors import ConfigError
+from ..reload import Reloader
 from ..service import Service
 
 DISPATCHER = "dispatcher"
@@ -29,6 +30,10 @@ async def serve(config: Config, core: Core, channels: Collection[str] | None, *,
     gateways = channels is None or bool(channels)
     served = accounts.of(config, channels or ()) if gateways else accounts.none(config)
     service = Service(core, served, gateways=gateways, dispatches=dispatches)
+    if gateways and config.read:
+        reloader = Reloader(config, channels or ())
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.hurry)
+        service.also(reloader.run(service.renew))
     try:
         running = asyncio.create_task(service.run(stop))
         await asyncio.wait([running], timeout=0.2)
