@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from . import metrics
 from .accounts import Accounts
-from .gateway import Webhook
+from .gateway import Collector, Webhook
 from .http.server import Route
 from .wire import Request, Response
 
@@ -26,7 +26,11 @@ class Hook:
         self.max_body_bytes = max(gateway.max_body_bytes for gateway in gateways)
         self._connections = connections
         self._deliver = deliver
-        self._seconds = [metrics.timed(metrics.hook_seconds, name) for name in connections]
+        self._seconds = [
+            metrics.timed(metrics.hook_seconds, name)
+            for name, gateway in zip(connections, gateways, strict=True)
+            if not isinstance(gateway, Collector)
+        ]
 
     async def answer(self, request: Request) -> Response:
         started = time.perf_counter()

@@ -13,7 +13,7 @@ from prometheus_client import Counter, Gauge, Histogram, Info
 deliveries = Counter("sluiceway_deliveries", "Deliveries by what became of them", ["connection", "outcome"])
 hook_seconds = Histogram(
     "sluiceway_hook_seconds",
-    "From a whole request at a hook to its answer, which providers want within a second",
+    "From a whole request at a hook to its answer; not where the answer waits for something to be collected",
     ["connection"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 10),
 )
@@ -35,6 +35,7 @@ publish_seconds = Histogram(
 published_again = Counter("sluiceway_published_again", "Events that JetStream had already, by their id", ["account"])
 spool_records = Gauge("sluiceway_spool_records", "Deliveries on disk that wait for NATS")
 spool_bytes = Gauge("sluiceway_spool_bytes", "Bytes of the deliveries that wait for NATS")
+spool_limit = Gauge("sluiceway_spool_limit_bytes", "How much the spool takes; 0: there is none")
 spool_oldest = Gauge("sluiceway_spool_oldest_age_seconds", "Age of the oldest delivery on disk; 0: there is none")
 conversations_opened = Counter("sluiceway_conversations_opened", "Conversations opened", ["account", "channel"])
 reply_tokens = Counter("sluiceway_reply_tokens", "Reply tokens read: valid, expired or forged", ["outcome"])

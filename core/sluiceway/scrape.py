@@ -36,6 +36,7 @@ def _version() -> str:
 
 
 def _begin(accounts: Accounts) -> None:
+    metrics.count(metrics.nats_errors, "denied")
     for connection in accounts.connections:
         metrics.count(metrics.dead_letters, "inbound", connection)
         for outcome in OUTCOMES:

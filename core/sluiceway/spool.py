@@ -94,6 +94,7 @@ class Spool:
             )
             raise ConfigError("configuration", "spool.path", f"the folder {self._folder} {why}") from error
         metrics.spool_oldest.set_function(self._age_s)
+        metrics.spool_limit.set(self._max_bytes)
         self._number = max(time.time_ns(), *(rounds.number(file.name) for file in found[-1:]), 0)
         for file in found:
             self._add(file.records, file.size, file.keys)
