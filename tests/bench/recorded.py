@@ -119,7 +119,7 @@ async def record(url: str, folder: Path) -> Recording:
         await client.close()
 
 
-async def _until(look: Callable[[], Awaitable[T]]) -> T:
+async def _until(look: Callable[[], Awaitable[T | None]]) -> T:
     while True:
         if found := await look():
             return found
