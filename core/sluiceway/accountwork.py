@@ -5,15 +5,17 @@ Parts made and joined, as the dispatcher's are in `dispatch`. Decides nothing it
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
+import structlog
 from msgspec import Struct
 
 from .accounts import Notice, Served
 from .acts import Acts
 from .attachments import Attachments
-from .bus.consumer import Consumer
+from .bus.consumer import Consumer, ConsumerError
 from .bus.store import Bucket
 from .bus.work import Queue
 from .calls.placing import Placed, Placing
@@ -29,9 +31,16 @@ from .http.download import Downloads
 from .loops import Answered, Loops
 from .outbound import AccountSender
 from .parking import Parking
+from .patience import surely
 from .reports import Reports
 from .schedule import Schedule
 from .sending import Sending
+
+log = structlog.get_logger(__name__)
+
+FAREWELL_S = 150.0
+"""More than twice the time within which whoever serves an account announces one that the register has lost."""
+FAREWELL_LOOK_S = 1.0
 
 
 class Tools(Struct, frozen=True, kw_only=True):
@@ -71,6 +80,29 @@ class AccountWork:
             yield self._sender(self._consumer).run()
         if self._queue is not None:
             yield self._fetcher(self._queue).run()
+
+    async def farewell(self) -> None:
+        """Of an account that was removed: the commands that wait for it are refused, unless somebody else serves it.
+
+        Another process that takes it over has announced it by then.
+        """
+        if self._consumer is None:
+            return
+        await asyncio.sleep(FAREWELL_S)
+        refusing = asyncio.create_task(self._sender(self._consumer).refuse_all())
+        try:
+            while True:
+                await asyncio.sleep(FAREWELL_LOOK_S)
+                if await self._is_served() or not await surely(self._consumer.waiting):
+                    return
+        except ConsumerError as error:
+            log.info("account.consumer_gone", account=self._served.name, why=str(error))
+        finally:
+            refusing.cancel()
+            await asyncio.gather(refusing, return_exceptions=True)
+
+    async def _is_served(self) -> bool:
+        return await surely(self._tools.shared.register.get, self._served.key) is not None
 
     def _new_consumer(self) -> Consumer:
         served, shared = self._served, self._tools.shared

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -45,6 +45,7 @@ __all__ = [
 
 DEFAULT_FILE = "sluiceway.toml"
 NAMED = ("connections", "accounts")
+Secrets = Literal["all", "core", "none"]
 T = TypeVar("T", bound=Struct)
 
 
@@ -67,21 +68,22 @@ class Connection(Struct, frozen=True, kw_only=True):
 class Config:
     """A configuration file and its folder, read. `core` is checked; `connections()` and `accounts()` when asked.
 
-    `read` has every file that something came from, or should have come from: what to watch for changes. Without
-    `secrets` none is read, and each is taken to be there.
+    `read` has every file that something came from, or should have come from: what to watch for changes. `secrets` says
+    which are read: all, those of core, or none; the others are taken to be there.
     """
 
     def __init__(
-        self, file: str, tables: Mapping[str, Any], environment: Mapping[str, str], *, secrets: bool = True
+        self, file: str, tables: Mapping[str, Any], environment: Mapping[str, str], *, secrets: Secrets = "all"
     ) -> None:
         self.file = file
         self.read: set[Path] = set()
         self._environment = environment
-        self._secrets = secrets
+        self._secrets_read = secrets != "none"
         self._from: dict[str, str] = {}
         tables = dict(tables)
         self._connections, self._accounts = (self._named(tables, key, file) for key in NAMED)
         self.core = self._convert(sources.with_environment(tables, environment), Core, "")
+        self._secrets_read = secrets == "all"
         for token in self.core.nats.prefix.split("."):
             self._token(token, "nats.prefix")
         self._token(self.core.nats.names, "nats.names")
@@ -187,8 +189,12 @@ class Config:
         self._from |= {f"{key}.{name}": file for name in named if f"{key}.{name}" not in self._from}
         return dict(named)
 
+    def file_of(self, key: str) -> str:
+        """Which file has this table, such as `accounts.uk-sms`, or what is in it."""
+        return self._from.get(".".join(key.split(".")[:2]), self.file)
+
     def _error(self, key: str, what: str) -> ConfigError:
-        return ConfigError(self._from.get(".".join(key.split(".")[:2]), self.file), key, what)
+        return ConfigError(self.file_of(key), key, what)
 
     def _table(self, table: Any, key: str) -> dict[str, Any]:
         if not isinstance(table, dict):
@@ -227,7 +233,7 @@ class Config:
         if type is not Secret:
             raise ValueError(f"can't be read as {type.__name__}")
         source, _, name = value.partition(":") if isinstance(value, str) else ("", "", "")
-        if source in ("env", "file") and not self._secrets:
+        if source in ("env", "file") and not self._secrets_read:
             return Secret("not read")
         match source:
             case "env":
@@ -277,11 +283,11 @@ def load(
     environment: Mapping[str, str] = os.environ,
     *,
     optional: bool = False,
-    secrets: bool = True,
+    secrets: Secrets = "all",
 ) -> Config:
     """Read the file given, else $SLUICEWAY_CONFIG, else sluiceway.toml here, and its folder. Raises `ConfigError`.
 
-    `optional`: where no file was named and there is none here, the defaults do. Without `secrets` none is read.
+    `optional`: where no file was named and there is none here, the defaults do.
     """
     named = file or environment.get("SLUICEWAY_CONFIG")
     path = named or DEFAULT_FILE

@@ -70,6 +70,7 @@ class AccountSender:
         self._schedule = schedule
         self._latest = latest
         self._caps = caps
+        self._removed = False
         self._in_hand = InHand(served.name, consumer)
         self._acts = acts
         self._attachments = attachments
@@ -90,6 +91,11 @@ class AccountSender:
                 await self._consumer.release()
             except SluicewayError as error:
                 log.info("account.not_released", account=self._served.name, why=str(error))
+
+    async def refuse_all(self) -> None:
+        """Until cancelled, refuse every command: the account was removed, and nobody serves it."""
+        self._removed = True
+        await self.run()
 
     async def _take(self, delivery: Delivery) -> None:
         try:
@@ -135,6 +141,9 @@ class AccountSender:
 
     async def _do(self, task: AnyTask, again: bool) -> None:
         """`again`: it may have been begun. What was begun is finished, whatever the customer has written since."""
+        if self._removed:
+            await self._part(task)
+            return
         if isinstance(task, ActTask):
             await self._acts.run(task)
             metrics.count(metrics.commands, self._served.name, "done").inc()
@@ -164,6 +173,14 @@ class AccountSender:
                 raise Begun from None
             raise
         await self._sending.send(task, aim, contents)
+
+    async def _part(self, task: AnyTask) -> None:
+        """Raises `Refusal` where nothing was sent of it; the rest of what was begun is given up."""
+        refusal = Refusal("unknown_account", "its account was removed before it was carried out")
+        entry = await self._sending.known(task) if isinstance(task, Task) else None
+        if entry is None or not isinstance(task, Task):
+            raise refusal
+        await self._sending.give_up(task, entry, refusal)
 
     async def _contents(self, task: Task) -> tuple[Task, tuple[Content, ...]]:
         """The task with its files as they are stored, and its pieces. Raises `Refusal` or `Unsendable`."""

@@ -37,31 +37,34 @@ class Staff:
         self._tools = tools
         self._listening = listening
         self._begin = begin
-        self._work = [self._for(served) for served in accounts]
+        self._work = {served.key: self._for(served) for served in accounts}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def create(self) -> None:
         """Make the consumers of the accounts. Raises `ConsumerError` or `Unavailable`."""
-        for work in self._work:
+        for work in self._work.values():
             await work.create()
 
     def start(self) -> None:
         """Begin the work, after `create`."""
-        for served, work in zip(self._accounts, self._work, strict=True):
-            self._tasks[served.key] = self._begin(_together(work))
+        for key, work in self._work.items():
+            self._tasks[key] = self._begin(_together(work))
         self._start(frozenset(self._accounts.connections))
 
     async def change(self, change: Change) -> None:
         """End the work for those who left, begin that for those who came."""
-        await self._end(*(served.key for served in change.left), *map(_listener, change.connections), INDICATORS)
+        accounts = {served.key for served in (*change.left, *change.came)}
+        await self._end(*accounts, *map(_listener, change.connections), INDICATORS)
         for gateway in change.gateways:
             if isinstance(gateway, Deliverer):
                 await gateway.close()
         for served in change.gone:
             metrics.forget(served.name)
+            self._tasks[served.key] = self._begin(self._work.pop(served.key).farewell())
         self._listening.renew(change.connections)
         for served in change.came:
-            self._tasks[served.key] = self._begin(self._joined(self._for(served)))
+            self._work[served.key] = self._for(served)
+            self._tasks[served.key] = self._begin(self._joined(self._work[served.key]))
         self._start(change.connections)
 
     def _for(self, served: Served) -> AccountWork:

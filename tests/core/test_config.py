@@ -267,7 +267,7 @@ def test_a_process_of_some_channels_needs_no_others_secrets(tmp_path: Path) -> N
     assert [served.name for served in accounts.of(loaded, ["sms"])] == ["a"]
     with pytest.raises(ConfigError, match=r"mail\.toml: connections\.mail\.password: the file .*missing can't be read"):
         accounts.of(loaded, ["email"])
-    unread = config.load(str(file), {}, secrets=False)
+    unread = config.load(str(file), {}, secrets="none")
     assert {served.name for served in accounts.of(unread)} == {"a", "post"}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from sluiceway import accounts, config
 from sluiceway.desk import check_tenants
 from sluiceway.errors import ConfigError, Unavailable
 from sluiceway.inbound import Inbound
@@ -34,7 +35,7 @@ from sluiceway_contracts import (
 )
 
 from ..ports import is_open
-from .conftest import Rig, _numbers, load, until
+from .conftest import ENVIRONMENT, Rig, _numbers, load, until
 from .relay import Relay
 
 EMAIL = """
@@ -488,3 +489,27 @@ async def test_a_mailbox_is_one_tenants(tmp_path: Path, shared_nats: NatsServer)
     service = Service(*load(tmp_path, several, number=next(_numbers), **values))
     with pytest.raises(ConfigError, match="its accounts belong to one tenant"):
         await service.start()
+
+
+async def test_twelve_mailboxes_come_and_go_while_it_listens(post: Post, tmp_path: Path) -> None:
+    await post.write()
+    (first,) = await post.received()
+    text = (tmp_path / "sluiceway.toml").read_text()
+    more = "".join(
+        f'[accounts.box{n}]\nconnection = "mail"\ntenant = "acme"\naddress = "mailto:box{n}@acme.example"\n'
+        for n in range(12)
+    )
+    (tmp_path / "sluiceway.toml").write_text(text + more)
+    loaded = config.load(str(tmp_path / "sluiceway.toml"), ENVIRONMENT)
+    await post.service.renew(accounts.of(loaded))
+    await until(lambda: is_open(post.listen), "it listens again")
+    await post.write(to="box11@acme.example")
+    assert (await post.received(2))[1].account == "box11"
+    await post.answer(first)
+    await post.rig.until_event("message.sent")
+    assert len(post.relay.mails()) == 1, "the account that stayed sends as before"
+    (tmp_path / "sluiceway.toml").write_text(text)
+    await post.service.renew(accounts.of(config.load(str(tmp_path / "sluiceway.toml"), ENVIRONMENT)))
+    await until(lambda: is_open(post.listen), "it listens again")
+    with pytest.raises(smtplib.SMTPRecipientsRefused):
+        await post.write(to="box11@acme.example")

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sluiceway import accounts, config, metrics
+from sluiceway import accounts, accountwork, config, metrics
 from sluiceway.errors import Unavailable
 from sluiceway.reload import Reloader
 from sluiceway.testing.nats import NatsServer
 from sluiceway.testing.ports import free_port
-from sluiceway_contracts import AccountUnknown, MessageReceived, MessageSent
+from sluiceway.wire import Request, Response
+from sluiceway_contracts import AccountUnknown, Event, MessageReceived, MessageSent, MessageStatus
 
 from .conftest import ENVIRONMENT, TWILIO, Rig, _numbers, until
 
@@ -109,6 +110,54 @@ async def _register_lacks(rig: Folder, key: str) -> bool:
     return await rig.service._register.get(key) is None
 
 
+async def _left_behind(rig: Folder, monkeypatch: pytest.MonkeyPatch, number: int = 3) -> list[str]:
+    """Commands that wait for an account whose credentials are refused, which is then removed; their ids."""
+    rig.write("de.toml", line("de-sms", DE))
+    await rig.reload()
+    await rig.text("Hallo", account="de-sms")
+    where = (await rig.events("message.received"))[-1].subject
+
+    async def refuse(request: Request) -> Response:
+        return Response.of_json({"code": 20003, "message": "Authenticate"}, status=401)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.provider, "answer", refuse)
+        sent = [await rig.send(f"No. {i}", account="de-sms", conversation_id=where) for i in range(number)]
+        await rig.until_event("account.health")
+        (rig.folder / "de.toml").unlink()
+        await rig.reload()
+    return [command.id for command in sent]
+
+
+async def test_what_waits_for_an_account_that_is_removed_fails_by_name(
+    rig: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accountwork, "FAREWELL_S", 0)
+    commands = await _left_behind(rig, monkeypatch)
+    await until(lambda: _ended(rig, commands), "each command has ended")
+
+
+async def _ended(rig: Folder, commands: list[str]) -> bool:
+    failed = {event.causationid for event in await rig.events("command.failed")}
+    rejected = {
+        event.causationid
+        for event in await rig.events("message.status")
+        if isinstance(event.data, MessageStatus) and event.data.status == "rejected"
+    }
+    return failed | rejected >= set(commands)
+
+
+async def test_what_waits_for_an_account_is_carried_out_by_whoever_serves_it_next(
+    rig: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accountwork, "FAREWELL_S", 0.5)
+    commands = await _left_behind(rig, monkeypatch)
+    rig.write("de.toml", line("de-sms", DE))
+    await rig.reload()
+    await rig.until_event("message.sent", len(commands))
+    assert not await rig.events("command.failed")
+
+
 async def test_what_an_account_has_in_hand_is_finished_and_sent_once(rig: Folder) -> None:
     where = (await _written(rig)).subject
     for number in range(40):
@@ -120,7 +169,7 @@ async def test_what_an_account_has_in_hand_is_finished_and_sent_once(rig: Folder
     assert bodies == [f"No. {number}" for number in range(40)]
 
 
-async def _written(rig: Folder) -> object:
+async def _written(rig: Folder) -> Event:
     await rig.text("Where is my order?")
     return (await rig.events("message.received"))[-1]
 
@@ -146,6 +195,7 @@ async def test_a_secret_that_is_exchanged_in_its_file_is_used(rig: Folder) -> No
     assert (await rig.deliver(after)).status == 200
 
 
+SECOND = '[connections.x]\ngateway = "sms.twilio"\nsid = "AC00000000000000000000000000000002"\ntoken = "file:missing"\n'
 MISTAKES = {
     "no TOML": "[accounts",
     "an unknown key": line("de-sms", DE) + "colour = 3\n",
@@ -153,7 +203,7 @@ MISTAKES = {
     "somebody's address": line("de-sms", UK),
     "somebody's name": line("uk-sms", DE),
     "a section that is none of accounts": line("de-sms", DE) + "[http]\nmax_connections = 1\n",
-    "a secret that is not there": '[connections.x]\ngateway = "sms.twilio"\nsid = "AC00000000000000000000000000000002"\ntoken = "file:missing"\n',
+    "a secret that is not there": SECOND,
 }
 
 
@@ -172,7 +222,7 @@ async def test_one_mistake_and_all_goes_on_as_before_until_it_is_mended(rig: Fol
 
 
 async def test_a_secrets_file_that_was_missing_is_waited_for(rig: Folder) -> None:
-    rig.write("de.toml", MISTAKES["a secret that is not there"] + line("de-sms", DE).replace("twilio-uk", "x"))
+    rig.write("de.toml", SECOND + line("de-sms", DE).replace("twilio-uk", "x"))
     await rig.reload()
     assert rig.names == {"uk-sms"}
     (rig.folder.parent / "missing").write_text("0123456789abcdef")
@@ -295,7 +345,8 @@ async def test_thirty_numbers_change_under_load_and_no_message_is_lost_or_sent_t
         await rig.reload()
     await writing
     await rig.until_event("message.sent", 5)
-    received = [event.data.message.text for event in await rig.events("message.received")]  # type: ignore[union-attr]
+    told = [event.data for event in await rig.events("message.received")]
+    received = [data.message.text for data in told if isinstance(data, MessageReceived)]
     sent = [event.data for event in await rig.events("message.sent")]
     assert len(acknowledged) == 60
     assert set(acknowledged) <= set(received)

@@ -157,6 +157,11 @@ class Consumer:
         if info.get("num_ack_pending") and not pinned:
             await self._call(f"CONSUMER.RESET.{self._stream}.{self._durable}", b"")
 
+    async def waiting(self) -> int:
+        """How many messages are not acknowledged yet. Raises `ConsumerError` or `Unavailable`."""
+        info = await self._call(f"CONSUMER.INFO.{self._stream}.{self._durable}", b"")
+        return int(info.get("num_pending", 0)) + int(info.get("num_ack_pending", 0))
+
     async def release(self) -> None:
         """Give the pin up, so that another replica need not wait for its time-out. Raises `Unavailable` soon."""
         if self._pin:

@@ -19,6 +19,7 @@ COMMANDS = {
     "can-send": ("can_send", "The channels that an answer could take now."),
     "conversation": ("conversation", "What was said, over all channels: list and show."),
     "contact": ("contact", "Who is who: show, merge, split, link, unlink, export, erase."),
+    "account": ("account", "Our numbers, pages and mailboxes: list and check."),
     "call": ("call", "Calls to customers: request, cancel, and how long they wait."),
     "agent": ("agent", "Who takes calls: set."),
     "media": ("media", "Files of conversations: put, get and url."),

@@ -32,16 +32,27 @@ class Finding(msgspec.Struct):
 
 
 @click.command(epilog="Example:  sluiceway check --config /etc/sluiceway.toml")
+@click.option(
+    "--ready", "urls", multiple=True, metavar="URL", help="Ask this running process, and look at nothing else."
+)
 @options.as_json
 @options.config
-def command(*, as_json: bool, file: str | None) -> None:
-    """Check the configuration, secrets and all, and the NATS that it names. Exit code 1 where something is wrong."""
+def command(*, urls: tuple[str, ...], as_json: bool, file: str | None) -> None:
+    """Check the configuration, secrets and all, and the NATS that it names. Exit code 1 where something is wrong.
+
+    With --ready, ask instead whether the processes whose probes are at these addresses, such as http://sms:9090, are
+    ready.
+    """
     from ..config import load
 
+    if urls:
+        if not options.run(_ready(urls, as_json=as_json)):
+            sys.exit(1)
+        return
     try:
         config = load(file)
     except ConfigError as error:
-        _tell(Finding("configuration", "failed", str(error)), as_json=as_json)
+        tell(Finding("configuration", "failed", str(error)), as_json=as_json)
         sys.exit(1)
     if not options.run(_check(config, as_json=as_json)):
         sys.exit(1)
@@ -52,26 +63,48 @@ async def _check(config: Config, *, as_json: bool) -> bool:
     good = True
     for finding in _configuration(config):
         good = good and finding.state != "failed"
-        _tell(finding, as_json=as_json)
+        tell(finding, as_json=as_json)
     async for finding in _nats(config.core):
         good = good and finding.state != "failed"
-        _tell(finding, as_json=as_json)
+        tell(finding, as_json=as_json)
     return good
 
 
-def _tell(finding: Finding, *, as_json: bool) -> None:
+def tell(finding: Finding, *, as_json: bool) -> None:
+    """A finding as a line."""
     if as_json:
         click.echo(msgspec.json.encode(finding))
         return
     click.echo(f"{click.style(f'{finding.state:7}', fg=COLOURS[finding.state])} {finding.what}: {finding.detail}")
 
 
-def _configuration(config: Config) -> Iterator[Finding]:
+async def _ready(urls: tuple[str, ...], *, as_json: bool) -> bool:
+    """Ask each once; whether all are ready."""
+    from ..errors import SluicewayError
+    from ..http.client import Client
+    from ..wire import Request
+
+    client, good = Client(), True
+    for url in urls:
+        try:
+            answer = await client.exchange(Request.get(f"{url.rstrip('/')}/readyz"))
+            detail = (
+                "ready" if answer.status == 200 else f"answers {answer.status}: {answer.body.decode(errors='replace')}"
+            )
+            finding = Finding(url, "ok" if answer.status == 200 else "failed", detail.strip())
+        except SluicewayError as error:
+            finding = Finding(url, "failed", f"does not answer: {error}")
+        good = good and finding.state == "ok"
+        tell(finding, as_json=as_json)
+    await client.close()
+    return good
+
+
+def of_accounts(config: Config) -> Iterator[Finding]:
+    """Connections and accounts."""
     from ..accounts import Accounts
-    from ..identity import Identity
 
     core = config.core
-    yield Finding("configuration", "ok", config.file)
     connections, accounts = {}, {}
     for name in config.connection_names:
         try:
@@ -87,6 +120,14 @@ def _configuration(config: Config) -> Iterator[Finding]:
         except ConfigError as error:
             accounts.pop(name, None)
             yield Finding(f"account {name}", "failed", str(error))
+
+
+def _configuration(config: Config) -> Iterator[Finding]:
+    from ..identity import Identity
+
+    core = config.core
+    yield Finding("configuration", "ok", config.file)
+    yield from of_accounts(config)
     if core.identity.key is None:
         yield Finding(
             "identity key", "skipped", "`sluiceway up` makes one; `sluiceway run` needs it in the configuration"

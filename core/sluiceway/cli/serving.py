@@ -30,9 +30,9 @@ async def serve(config: Config, core: Core, channels: Collection[str] | None, *,
     gateways = channels is None or bool(channels)
     served = accounts.of(config, channels or ()) if gateways else accounts.none(config)
     service = Service(core, served, gateways=gateways, dispatches=dispatches)
+    reloader = Reloader(config, channels or ())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.hurry)
     if gateways and config.read:
-        reloader = Reloader(config, channels or ())
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.hurry)
         service.also(reloader.run(service.renew))
     try:
         running = asyncio.create_task(service.run(stop))
