@@ -27,7 +27,7 @@ class InHand:
         """Another process has them now, or nobody."""
         self._since.clear()
         for gauge in (metrics.commands_oldest, metrics.commands_waiting):
-            gauge.remove(self._account)
+            metrics.forget(self._account, gauge)
 
     def begins(self, delivery: Delivery) -> bool:
         """Whether it is the first under a new pin: then all that was in hand comes again, and is forgotten here."""
