@@ -1,4 +1,4 @@
-"""What NATS needs: memory and disk for conversations, memory for the ids of a duplicate window, time to start again.
+"""What NATS needs: memory and disk for conversations, memory for ids in a duplicate window, time to start and to save.
 
 Run as `python -m tests.bench.sizing`. One conversation is had for real, and what it left in the streams is stored again
 for as many customers as wanted, as fast as the server takes it.
@@ -20,7 +20,9 @@ from typing import Any
 
 import click
 
+from sluiceway.bus import snapshot
 from sluiceway.bus.link import Link
+from sluiceway.bus.streams import Layout
 from sluiceway.config import Nats
 from sluiceway.testing.ports import free_port
 
@@ -134,6 +136,7 @@ def conversations(folder: Path, n: int) -> None:
             if stored < n * count:
                 raise RuntimeError(f"{stream} has {stored:,} messages of {n * count:,}")
             click.echo(f"{stream}: {stored:,} messages, {states[stream]['bytes'] / stored:.0f} bytes each")
+        asyncio.run(backup(server.url, folder))
         server.stop()
         again_s = server.start()
         asyncio.run(info(server.url))
@@ -141,6 +144,28 @@ def conversations(folder: Path, n: int) -> None:
         click.echo(f"started again in {again_s:.1f} s; after that {server.rss_mb:,.0f} MB")
     finally:
         server.stop()
+
+
+async def backup(url: str, folder: Path) -> None:
+    """How long everything takes into files, and out of them into a server that is empty."""
+    link, empty = Link(Nats(url=url), "sizing"), Server(folder / "empty")
+    empty.start()
+    other = Link(Nats(url=empty.url), "sizing")
+    await link.connect(60)
+    await other.connect(60)
+    try:
+        started = time.perf_counter()
+        names = await snapshot.names(link, Layout(link.settings))
+        saved = [await snapshot.save(link, name, folder / "backup") for name in names]
+        saved_s, started = time.perf_counter() - started, time.perf_counter()
+        for one in saved:
+            await snapshot.restore(other, folder / "backup" / one.name)
+        size = sum(one.size for one in saved) / 1e6
+        click.echo(f"backup: {size:,.0f} MB in {saved_s:.1f} s; restored in {time.perf_counter() - started:.1f} s")
+    finally:
+        await link.close()
+        await other.close()
+        empty.stop()
 
 
 def grow(server: Server, recording: Recording, n: int) -> None:
@@ -211,14 +236,15 @@ def _message(header: bytes, reply: bytes) -> bytes:
 
 @click.command()
 @click.option("--conversations", "n", default=100_000, show_default=True, type=click.IntRange(1000))
-@click.option("--ids", "n_ids", default=1_000_000, show_default=True, type=click.IntRange(1000))
+@click.option("--ids", "n_ids", default=1_000_000, show_default=True, type=click.IntRange(0))
 @click.option("--folder", type=click.Path(path_type=Path), help="Where there is room; a new one by default.")
 def main(n: int, n_ids: int, folder: Path | None) -> None:
     """Measure what NATS needs."""
     base = Path(tempfile.mkdtemp(dir=folder))
     try:
         conversations(base, n)
-        ids(base, n_ids)
+        if n_ids:
+            ids(base, n_ids)
     finally:
         shutil.rmtree(base)
 

@@ -11,7 +11,7 @@ import pytest
 from sluiceway.bus import snapshot
 from sluiceway.bus.link import Link
 from sluiceway.bus.snapshot import SnapshotError
-from sluiceway.bus.streams import Layout
+from sluiceway.bus.streams import Layout, ensure
 from sluiceway.service import Service
 from sluiceway.testing.nats import NatsServer
 from sluiceway_contracts import MessageReceived
@@ -116,3 +116,27 @@ async def test_a_broken_file_is_told_and_makes_no_stream(link: Link, layout: Lay
         await snapshot.restore(link, tmp_path / layout.dead)
     answer = msgspec.json.decode((await link.request(link.api(f"STREAM.INFO.{layout.dead}"))).data)
     assert answer["error"]["code"] == 404
+
+
+async def test_without_a_backup_streams_are_made_anew_and_running_processes_go_on(
+    tmp_path: Path, own_nats: NatsServer
+) -> None:
+    async with running(tmp_path, own_nats) as rig:
+        await rig.text("Where is my order?")
+        (before,) = await rig.until_event("message.received")
+        await rig.send("It is on its way.", conversation_id=before.subject)
+        await rig.until_event("message.sent")
+        lose(own_nats)
+        await until(lambda: rig.link.connected, "it is connected again")
+        assert (await rig.text("Hello?")).status == 503, "there is no stream that takes it"
+        async with linked(rig.core.nats) as link:
+            await ensure(link, Layout(rig.core.nats), create=True, tenants=["acme"])
+
+        async def is_taken() -> bool:
+            return (await rig.text("Hello?")).status == 200
+
+        await until(is_taken, "deliveries are taken")
+        (after,) = await rig.until_event("message.received")
+        assert after.contactid != before.contactid, "nobody knows the customer any more"
+        await rig.send("Good morning.", conversation_id=after.subject)
+        await rig.until_event("message.sent")
