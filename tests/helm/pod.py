@@ -67,10 +67,10 @@ class Pod:
 
     def _files(self, source: dict[str, Any]) -> dict[str, str]:
         match source:
-            case {"configMap": {"name": name, **more}}:
-                return _items(self._found[f"ConfigMap/{name}"]["data"], more)
-            case {"secret": {"secretName": name, **more}} | {"secret": {"name": name, **more}}:
-                return _items(self._secrets[name], more)
+            case {"configMap": dict() as one}:
+                return _items(self._found[f"ConfigMap/{one['name']}"]["data"], one)
+            case {"secret": dict() as one}:
+                return _items(self._secrets[one.get("secretName") or one["name"]], one)
             case {"projected": {"sources": sources}}:
                 return {name: text for one in sources for name, text in self._files(one).items()}
         return {}

@@ -169,6 +169,29 @@ def test_files_of_one_host_are_served_by_one_gateway() -> None:
     assert [path["path"] for rule in rules for path in rule["http"]["paths"]].count("/media") == 1
 
 
+def test_the_network_lets_out_to_dns_nats_and_the_proxy_alone() -> None:
+    found = rendered("ci/everything")
+    out = {
+        key: [[port["port"] for port in rule["ports"]] for rule in found[f"NetworkPolicy/{key}"]["spec"]["egress"]]
+        for key in ("sluiceway-channels-sms", "sluiceway-channels-dispatcher", "sluiceway-channels-streams")
+    }
+    assert out == {
+        "sluiceway-channels-sms": [[53, 53], [4222], [3128]],
+        "sluiceway-channels-dispatcher": [[53, 53], [4222]],
+        "sluiceway-channels-streams": [[53, 53], [4222]],
+    }
+
+
+def test_metrics_are_read_by_whom_the_values_name_and_hooks_by_everybody() -> None:
+    sms = rendered("ci/minimal")["NetworkPolicy/sluiceway-sms"]["spec"]["ingress"]
+    assert sms[0] == {"ports": [{"port": "hooks"}]}
+    email = rendered("ci/everything")["NetworkPolicy/sluiceway-channels-email"]["spec"]["ingress"]
+    monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    assert email[1]["ports"] == [{"port": "probes"}]
+    assert email[1]["from"][1:] == [monitoring]
+    assert email[0]["from"] == [{"ipBlock": {"cidr": "192.0.2.0/24"}}]
+
+
 def test_a_spool_is_on_claims_that_outlive_the_release() -> None:
     spec = rendered("ci/everything")["StatefulSet/sluiceway-channels-email"]["spec"]
     assert spec["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Retain", "whenScaled": "Retain"}
@@ -227,6 +250,14 @@ def test_streams_are_made_before_anything_needs_them_and_again_at_each_upgrade()
     assert not [key for key in rendered("examples/shared-nats") if "streams" in key]
 
 
+def test_helm_test_asks_all_that_run() -> None:
+    (container,) = pods(rendered("ci/everything"))["Pod/sluiceway-channels-test"]["containers"]
+    urls = [f"http://sluiceway-channels-{key}:9090" for key in ("dispatcher", "email", "sms")]  # chats has no pod
+    assert container["args"] == ["check", *(word for url in urls for word in ("--ready", url))]
+    assert "env" in container
+    assert not {"config", "nats-login"} & {mount["name"] for mount in container["volumeMounts"]}
+
+
 def test_alerts_and_dashboard_are_installed_as_they_are_written() -> None:
     found = rendered("ci/everything")
     alerts = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text(encoding="utf-8"))
@@ -240,6 +271,12 @@ def test_alerts_and_dashboard_are_installed_as_they_are_written() -> None:
 def test_a_third_partys_gateway_is_added_by_values_alone() -> None:
     (container,) = pods(rendered("examples/out-of-tree"))["Deployment/sluiceway-pigeon"]["containers"]
     assert (container["image"], container["args"]) == ("registry.example/pigeonpost:1.0", ["run", "pigeon"])
+
+
+def test_an_image_with_an_entry_point_of_its_own_is_run_as_it_wants() -> None:
+    (container, *_) = pods(rendered("ci/everything"))["Deployment/sluiceway-channels-chats"]["containers"]
+    assert container["command"] == ["python", "-m", "sluiceway"]
+    assert container["args"] == ["run", "messenger", "instagram"]
 
 
 def test_the_nats_values_name_what_loses_nothing() -> None:

@@ -69,11 +69,10 @@ async def configs(settings: Nats, specs: list[dict[str, Any]] | None) -> dict[st
 
 
 def test_what_nack_makes_is_what_the_code_makes(tmp_path: Path) -> None:
-    names = {"prefix": "retail.channels", "names": "RETAIL"}
-    limits = {"mediaDays": 90, "mediaMaxBytes": 1_000_000}
-    found = render(tmp_path, {"nats": names, "streams": {"mode": "nack", "tenants": ["acme"]} | limits})
+    streams = {"mode": "nack", "tenants": ["acme"], "mediaDays": 90, "mediaMaxBytes": 1_000_000}
+    found = render(tmp_path, {"nats": {"prefix": "retail.channels", "names": "RETAIL"}, "streams": streams})
     specs = [resource["spec"] for key, resource in found.items() if key.startswith("Stream/")]
-    settings = Nats(**names, media_days=90, media_max_bytes=1_000_000)
+    settings = Nats(prefix="retail.channels", names="RETAIL", media_days=90, media_max_bytes=1_000_000)
     with nats_server(tmp_path / "code") as code, nats_server(tmp_path / "nack") as nack:
         made = asyncio.run(configs(replace(settings, url=code.url), None))
         assert asyncio.run(configs(replace(settings, url=nack.url), specs)) == made

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from .chart import CHART, HELMS, VALUES, helm, pods, render, written
 
@@ -116,6 +118,15 @@ def test_wrong_values_are_refused_in_words_that_help(what: str, binary: str, tmp
     done = helm(binary, "template", "sluiceway", CHART, *minimal, "-f", written(tmp_path, values))
     assert done.returncode != 0
     assert words in done.stderr
+
+
+def test_everything_sets_every_value_of_a_gateway() -> None:
+    (file,) = VALUES["ci/everything"]
+    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    known = schema["$defs"]["gateway"]["properties"].keys()
+    used = {key for own in (values["defaults"], *values["gateways"].values()) for key in own}
+    assert known - used == {"podSecurityContext", "securityContext"}  # the profile is not to be lost
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:

@@ -37,7 +37,7 @@ gateways.{{ $key }}.hooks: the hook {{ . }} is {{ ternary "named twice" (printf 
 {{- end }}
 {{- end }}
 {{- if $nameless }}
-defaults.image.repository is missing, for {{ join ", " $nameless }}: build the image (helm/image), push it to your registry, and say where it is
+defaults.image.repository is missing, for {{ join ", " $nameless }}: build the image (make image), push it to your registry, and say where it is
 {{- end }}
 {{- range $key, $own := .Values.gateways }}
 {{- if not (regexMatch "^[a-z]([-a-z0-9]{0,28}[a-z0-9])?$" $key) }}
