@@ -9,16 +9,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from sluiceway import Listener, Unreachable, desk, metrics, sending
+from sluiceway import Listener, Unreachable, accounts, config, desk, metrics, sending
 from sluiceway.testing.nats import NatsServer
 from sluiceway.wire import Request, Response
 from sluiceway_contracts import ConversationClose, uuid7
 
-from .conftest import TWILIO, Rig, running, until
+from .conftest import ENVIRONMENT, TWILIO, Rig, running, until
 
 SOMEBODY = "tel:+447700900777"
+MAILBOX = """
+[connections.inbox]
+gateway = "email.imap"
+relay_host = "127.0.0.1"
+host = "127.0.0.1"
+user = "help"
+password = "env:IDENTITY_KEY"
+[accounts.help]
+connection = "inbox"
+tenant = "acme"
+address = "mailto:help@acme.example"
+"""
 PROMTOOL = shutil.which("promtool")
 
 
@@ -195,3 +208,20 @@ async def test_a_listener_that_breaks_is_counted(monkeypatch: pytest.MonkeyPatch
     await until(lambda: broken() >= before + 2, "it is begun again")
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
+
+
+async def test_a_mailbox_that_refuses_our_login_is_told_until_it_lets_us_in_or_is_no_more(tmp_path: Path) -> None:
+    (tmp_path / "sluiceway.toml").write_text(MAILBOX)
+    served = accounts.of(config.load(str(tmp_path / "sluiceway.toml"), ENVIRONMENT))
+    nothing: Any = None
+    listening = desk.Listening(served, nothing, nothing, nothing, nothing, nothing, "")
+
+    def refused() -> float | None:
+        return REGISTRY.get_sample_value("sluiceway_login_refused", {"connection": "inbox"})
+
+    listening.desks["inbox"].let_in(False)
+    assert refused() == 1
+    listening.desks["inbox"].let_in(True)
+    assert refused() == 0
+    listening.renew(["inbox"])
+    assert refused() is None
