@@ -12,6 +12,7 @@ from sluiceway.bus import snapshot
 from sluiceway.bus.link import Link
 from sluiceway.bus.snapshot import SnapshotError
 from sluiceway.bus.streams import Layout, ensure
+from sluiceway.config import Nats
 from sluiceway.service import Service
 from sluiceway.testing.nats import NatsServer
 from sluiceway_contracts import MessageReceived
@@ -140,3 +141,13 @@ async def test_without_a_backup_streams_are_made_anew_and_running_processes_go_o
         assert after.contactid != before.contactid, "nobody knows the customer any more"
         await rig.send("Good morning.", conversation_id=after.subject)
         await rig.until_event("message.sent")
+
+
+async def test_a_nats_of_many_may_have_more_streams_than_it_tells_at_once(own_nats: NatsServer) -> None:
+    async with linked(Nats(url=own_nats.url)) as link:
+        layout = Layout(link.settings)
+        for number in range(1100):
+            config = {"name": f"A{number}", "subjects": [f"a{number}"], "storage": "memory"}
+            await link.request(link.api(f"STREAM.CREATE.A{number}"), msgspec.json.encode(config))
+        await ensure(link, layout, create=True, tenants=["acme"])
+        assert set(await snapshot.names(link, layout)) == {*layout.configs, f"OBJ_{layout.media('acme')}"}

@@ -48,11 +48,22 @@ async def names(link: Link, layout: Layout) -> list[str]:
     What was done is in the ledger, who a customer is in the table of contacts: these come last, so that nothing is in a
     stream that they do not know of.
     """
-    there = set((await _call(link, "STREAM.NAMES", {})).get("streams") or ())
+    there = await _there(link)
     first = [layout.commands, layout.scheduled, layout.fetches, layout.events, layout.dead]
     tables = [f"KV_{name}" for name in (layout.state, layout.accounts, layout.identity, layout.messages)]
     files = sorted(name for name in there if name.startswith(f"OBJ_{layout.media('')}"))
     return [name for name in (*first, *files, *tables) if name in there]
+
+
+async def _there(link: Link) -> set[str]:
+    """All streams of the NATS account; the server tells a thousand at a time."""
+    there: set[str] = set()
+    while True:
+        found = await _call(link, "STREAM.NAMES", {"offset": len(there)})
+        more = set(found.get("streams") or ())
+        there |= more
+        if not more or len(there) >= found["total"]:
+            return there
 
 
 async def save(link: Link, name: str, folder: Path) -> Saved:
