@@ -83,6 +83,7 @@ class Accounts:
             name: c.type(c.settings, f"{base_url}/hooks/{c.hook}", mine[name]) for name, c in connections.items()
         }
         self._by_identity: dict[tuple[str, str], Served] = {}
+        self._names = frozenset(accounts)
         for name, account in accounts.items():
             gateway = self.gateways[account.connection]
             served = Served(
@@ -97,6 +98,10 @@ class Accounts:
     def __iter__(self) -> Iterator[Served]:
         return iter(self._by_identity.values())
 
+    def has(self, name: str) -> bool:
+        """Whether there is an account of this name."""
+        return name in self._names
+
     def take_over(self, new: Accounts) -> Change:
         """Be as `new` is, at once; a connection that is the same, accounts and all, keeps its gateway."""
         same = {name for name in new.connections if self._has_same(name, new)}
@@ -107,6 +112,7 @@ class Accounts:
         gateways = tuple(gateway for name, gateway in self.gateways.items() if name in changed)
         self.connections = new.connections
         self.gateways = {name: self.gateways[name] if name in same else new.gateways[name] for name in new.gateways}
+        self._names = new._names
         self._by_identity = {at: kept.get(served.key, served) for at, served in new._by_identity.items()}
         return Change(left, came, changed, gateways)
 

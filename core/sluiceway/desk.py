@@ -16,6 +16,7 @@ from msgspec import Struct
 from sluiceway_contracts import StoredFile
 from sluiceway_contracts.values import now
 
+from . import metrics
 from .accounts import SEVERAL, Accounts
 from .bus.link import Link
 from .bus.store import Bucket
@@ -105,6 +106,9 @@ class ConnectionDesk:
     async def move(self, cursor: bytes) -> None:
         await self._cursors.put(self._key, Cursor(cursor))
 
+    def let_in(self, yes: bool) -> None:
+        metrics.login_refused.labels(self._connection).set(not yes)
+
 
 class Listening:
     """The listeners of the connections of this process, and the desks of those that collect."""
@@ -133,6 +137,7 @@ class Listening:
         """New desks for these connections, or none where they are no more."""
         for name in connections:
             self.desks.pop(name, None)
+            metrics.forget(name, metrics.login_refused)
             if isinstance(self._accounts.gateways.get(name), Listener | Collector):
                 self.desks[name] = self._desk(name)
 
@@ -142,7 +147,8 @@ class Listening:
         if not isinstance(gateway, Listener):
             return None
         key = f"{self._accounts.tenant_of(connection)}.k.{connection}"
-        return listen(gateway, self.desks[connection], Lease(self._leases, key) if gateway.exclusive else None)
+        lease = Lease(self._leases, key) if gateway.exclusive else None
+        return listen(gateway, self.desks[connection], lease, connection)
 
     def _desk(self, name: str) -> ConnectionDesk:
         return ConnectionDesk(
@@ -158,7 +164,7 @@ def check_tenants(accounts: Accounts) -> None:
             raise ConfigError(f"connections.{name}", "gateway", "reads one mailbox: its accounts belong to one tenant")
 
 
-async def listen(gateway: Gateway[Any, Any], desk: ConnectionDesk, lease: Lease | None) -> None:
+async def listen(gateway: Gateway[Any, Any], desk: ConnectionDesk, lease: Lease | None, connection: str) -> None:
     """Run a listener until cancelled; with a lease, only while it is held."""
     assert isinstance(gateway, Listener)  # noqa: S101  # only these are run
     while True:
@@ -171,6 +177,7 @@ async def listen(gateway: Gateway[Any, Any], desk: ConnectionDesk, lease: Lease 
             log.error("listener.broken", gateway=gateway.channel, why=str(error))
         except Exception:
             log.exception("listener.broken", gateway=gateway.channel)
+        metrics.count(metrics.listeners_broken, connection).inc()
         await asyncio.sleep(AGAIN_S)
 
 

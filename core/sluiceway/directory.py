@@ -263,7 +263,7 @@ class Directory:
             if isinstance(error, BaseException) and not isinstance(error, Conflict):
                 raise error
         if isinstance(done[1], Ack) and not done[1].duplicate:
-            metrics.count(metrics.conversations_opened, event.data.channel).inc()
+            metrics.count(metrics.conversations_opened, event.account or "", event.data.channel).inc()
 
     def _keep(self, key: str, entry: Entry[ContactRecord]) -> bool:
         """Remember it, unless it is told already that there is something newer; whether it was so."""

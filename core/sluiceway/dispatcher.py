@@ -19,6 +19,7 @@ from .bus.consumer import Consumer, Delivery
 from .checks import Refusal, decode
 from .errors import SluicewayError, TooLarge, Unavailable
 from .failures import Failures
+from .inhand import InHand
 from .lanes import Lanes
 from .patience import pause
 
@@ -65,17 +66,21 @@ class Dispatcher:
         self._handlers = handlers
         self._failures = failures
         self._at_once = asyncio.Semaphore(AT_ONCE)
-        self._epoch = 0
-        self._in_hand: set[int] = set()
+        self._in_hand = InHand(NAME, consumer)
         self._lanes: Lanes[Job] = Lanes(self._carry_out)
 
     async def run(self) -> None:
         """Serve until cancelled; then what is in flight is finished and the place given up."""
+        self._in_hand.watch()
+        metrics.dispatcher.labels("active").set_function(lambda: self._consumer.pinned)
+        metrics.dispatcher.labels("standby").set_function(lambda: not self._consumer.pinned)
         try:
             async for delivery in self._consumer.deliveries():
                 await self._take(delivery)
         finally:
             await self._lanes.drain(DRAIN_S)
+            self._in_hand.forget()
+            metrics.dispatcher.clear()
             try:
                 await self._consumer.release()
             except SluicewayError as error:
@@ -98,12 +103,9 @@ class Dispatcher:
 
     def _line_up(self, job: Job) -> None:
         """Into its lane, unless it is there already: what is not acknowledged for long comes again."""
-        if job.delivery.epoch != self._epoch:
-            self._epoch = job.delivery.epoch
-            self._in_hand.clear()
+        if self._in_hand.begins(job.delivery):
             self._lanes.clear()  # all of it comes again under the new epoch
-        if job.delivery.sequence not in self._in_hand:
-            self._in_hand.add(job.delivery.sequence)
+        if self._in_hand.add(job.delivery.sequence, job.delivery):
             self._lanes.put(job.lane, job)
 
     async def _carry_out(self, job: Job) -> None:
@@ -125,8 +127,7 @@ class Dispatcher:
             else:
                 metrics.count(metrics.commands, NAME, "done").inc()
                 await delivery.ack()
-            if delivery.epoch == self._epoch:
-                self._in_hand.discard(delivery.sequence)
+            self._in_hand.done(delivery.sequence, delivery)
             return
 
     async def _refuse(self, delivery: Delivery, refusal: Refusal) -> None:

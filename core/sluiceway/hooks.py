@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 
+from . import metrics
 from .accounts import Accounts
-from .gateway import Webhook
+from .gateway import Collector, Webhook
 from .http.server import Route
 from .wire import Request, Response
 
@@ -24,9 +26,18 @@ class Hook:
         self.max_body_bytes = max(gateway.max_body_bytes for gateway in gateways)
         self._connections = connections
         self._deliver = deliver
+        self._seconds = [
+            metrics.timed(metrics.hook_seconds, name)
+            for name, gateway in zip(connections, gateways, strict=True)
+            if not isinstance(gateway, Collector)
+        ]
 
     async def answer(self, request: Request) -> Response:
-        return await self._deliver(self._connections, request)
+        started = time.perf_counter()
+        response = await self._deliver(self._connections, request)
+        for seconds in self._seconds:
+            seconds.observe(time.perf_counter() - started)
+        return response
 
 
 class Hooks:

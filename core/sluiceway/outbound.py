@@ -25,6 +25,7 @@ from .contacts import Reach
 from .continuity import Continuity, Talk
 from .errors import SluicewayError, TooLarge
 from .failures import Failures
+from .inhand import InHand
 from .lanes import Lanes
 from .latest import Latest
 from .loops import Loops
@@ -70,8 +71,7 @@ class AccountSender:
         self._latest = latest
         self._caps = caps
         self._removed = False
-        self._epoch = 0
-        self._in_hand: set[str] = set()
+        self._in_hand = InHand(served.name, consumer)
         self._acts = acts
         self._attachments = attachments
         self._loops = loops
@@ -80,11 +80,13 @@ class AccountSender:
 
     async def run(self) -> None:
         """Serve until cancelled; then what is in flight is finished and the account given up."""
+        self._in_hand.watch()
         try:
             async for delivery in self._consumer.deliveries():
                 await self._take(delivery)
         finally:
             await self._lanes.drain(DRAIN_S)
+            self._in_hand.forget()
             try:
                 await self._consumer.release()
             except SluicewayError as error:
@@ -108,12 +110,9 @@ class AccountSender:
 
     def _line_up(self, task: AnyTask) -> None:
         """Into its lane, unless it is there already: what is not acknowledged for long comes again."""
-        if task.delivery.epoch != self._epoch:
-            self._epoch = task.delivery.epoch
-            self._in_hand.clear()
+        if self._in_hand.begins(task.delivery):
             self._lanes.clear()  # all of it comes again under the new epoch
-        if task.command.id not in self._in_hand:
-            self._in_hand.add(task.command.id)
+        if self._in_hand.add(task.command.id, task.delivery):
             self._lanes.put(task.lane, task)
 
     async def _carry_out(self, task: AnyTask) -> None:
@@ -137,8 +136,7 @@ class AccountSender:
                 await self._refuse_task(task, "internal", broken)
             else:
                 await task.delivery.ack()
-            if task.delivery.epoch == self._epoch:
-                self._in_hand.discard(task.command.id)
+            self._in_hand.done(task.command.id, task.delivery)
             return
 
     async def _do(self, task: AnyTask, again: bool) -> None:
@@ -148,9 +146,11 @@ class AccountSender:
             return
         if isinstance(task, ActTask):
             await self._acts.run(task)
+            metrics.count(metrics.commands, self._served.name, "done").inc()
             return
         if isinstance(task, CallTask):
             await self._placing.run(task.command)
+            metrics.count(metrics.commands, self._served.name, "done").inc()
             return
         if task.is_early:
             await surely(self._schedule.put, task.delivery, task.command, task.send.not_before or now())

@@ -15,7 +15,8 @@ from msgspec import Struct
 from sluiceway_contracts import AccountUnknown, Error, ErrorDeadLetter, Event, Piece, subjects
 from sluiceway_contracts.events import EventData
 
-from .bus.link import Link, Refused
+from . import metrics
+from .bus.link import Ack, Link, Refused
 from .checks import Task
 from .errors import Unavailable
 from .identity import Identity
@@ -91,8 +92,10 @@ class Parking:
             HISTORY: msgspec.json.encode(record.history).decode(),
             ARRIVED: f"{arrived}/{len(record.pieces)}",
         }
-        sequence = await self._store(".".join(names), task.delivery.data, headers)
-        data = ErrorDeadLetter(error=error, sequence=sequence, command_id=command_id)
+        ack = await self._store(".".join(names), task.delivery.data, headers)
+        if not ack.duplicate:
+            metrics.count(metrics.dead_letters, "commands", record.account).inc()
+        data = ErrorDeadLetter(error=error, sequence=ack.seq, command_id=command_id)
         event = Event(
             id=self._identity.id(tenant, data.type, record.account, command_id),
             tenant=tenant,
@@ -115,11 +118,14 @@ class Parking:
         }
         if parcel.request is not None:
             headers |= _where(parcel.request)
-        return await self._store(".".join(names), parcel.kept, headers)
+        ack = await self._store(".".join(names), parcel.kept, headers)
+        if not ack.duplicate:
+            metrics.count(metrics.dead_letters, "inbound", parcel.connection).inc()
+        return ack.seq
 
-    async def _store(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> int:
+    async def _store(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> Ack:
         try:
-            return (await self._link.publish(subject, payload, headers)).seq
+            return await self._link.publish(subject, payload, headers)
         except Refused as refused:
             raise Unavailable(f"the stream of dead letters refuses: {refused}") from refused
 

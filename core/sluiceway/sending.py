@@ -256,6 +256,7 @@ class Sending:
 
     async def _ask_provider(self, task: Task, ready: Ready, entry: Owned, letter: Letter | None) -> Sent:
         gateway = self._served.gateway
+        assert isinstance(gateway, Sender | Deliverer)  # noqa: S101  # only accounts of these two are served
         message = Outbound(
             message_id=task.send.message_id,
             piece=entry.piece.index,
@@ -266,19 +267,23 @@ class Sending:
             media=ready.ids,
             letter=letter,
         )
-        started = time.perf_counter()
+        started, outcome = time.perf_counter(), "error"
         try:
             if isinstance(gateway, Deliverer):
-                return await gateway.deliver(message, self._attachments.files)
-            assert isinstance(gateway, Sender)  # noqa: S101  # only accounts of these two are served
-            return await self._driver.play(gateway.send(message))
-        except SendError:
+                sent = await gateway.deliver(message, self._attachments.files)
+            else:
+                sent = await self._driver.play(gateway.send(message))
+            outcome = "sent"
+        except SendError as error:
+            outcome = error.code
             raise
         except Exception as error:
             self._log.exception("gateway.error", message=task.send.message_id)
             raise Ambiguous(f"{type(error).__name__} in the gateway") from error
         finally:
-            metrics.provider_seconds.labels(self._served.name).observe(time.perf_counter() - started)
+            metrics.timed(metrics.provider_seconds, self._served.name).observe(time.perf_counter() - started)
+            metrics.count(metrics.sends, self._served.name, outcome).inc()
+        return sent
 
     async def _again(self, task: Task, entry: Owned, error: Throttled | Unreachable) -> None:
         """Wait as long as the provider wants, else longer each time; after the last time it has failed."""

@@ -10,10 +10,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import prometheus_client
 import structlog
 
-from . import metrics
+from . import lag, scrape
 from .accounts import Accounts, Change, Notice
 from .accountwork import Tools
 from .bus.consumer import ConsumerError
@@ -125,6 +124,7 @@ class Service:
         except OSError:
             await self.stop()
             raise
+        self._begin(lag.watch())
         self._begin(self._connect())
 
     async def stop(self) -> None:
@@ -263,7 +263,7 @@ class Service:
     @cached_property
     def _shared(self) -> Shared:
         prefix, layout, link, identity = self._core.nats.prefix, self._layout, self.link, self._identity
-        stream = EventStream(link, prefix)
+        stream = EventStream(link, prefix, self.accounts.has)
         return Shared(
             link=link,
             prefix=prefix,
@@ -313,6 +313,4 @@ class Service:
         return Response(body=b"ready\n") if self.ready else Response(status=503, body=b"NATS was not reached yet\n")
 
     def _metrics(self) -> Response:
-        metrics.connected.set(self.link.connected)
-        headers = {"content-type": prometheus_client.CONTENT_TYPE_LATEST}
-        return Response(headers=headers, body=prometheus_client.generate_latest())
+        return scrape.page(self.accounts, connected=self.link.connected, ready=self.ready)

@@ -37,9 +37,11 @@ class _Round(NamedTuple):
     size: int
     records: int
     keys: array[int]
+    since: float
 
 
 class _Waiting(NamedTuple):
+    since: float
     line: bytes
     keys: Iterable[int]
     stored: asyncio.Future[None]
@@ -91,6 +93,8 @@ class Spool:
                 else f"can't be written: {error.strerror}"
             )
             raise ConfigError("configuration", "spool.path", f"the folder {self._folder} {why}") from error
+        metrics.spool_oldest.set_function(self._age_s)
+        metrics.spool_limit.set(self._max_bytes)
         self._number = max(time.time_ns(), *(rounds.number(file.name) for file in found[-1:]), 0)
         for file in found:
             self._add(file.records, file.size, file.keys)
@@ -114,7 +118,8 @@ class Spool:
         if self._bytes + len(line) > self._max_bytes:
             log.error("spool.full", records=self._records, bytes=self._bytes)
             raise Unavailable("the spool is full")
-        waiting = _Waiting(line, tuple(self._keys_of(record)), asyncio.get_running_loop().create_future())
+        since, stored = record.arrived_at.timestamp(), asyncio.get_running_loop().create_future()
+        waiting = _Waiting(since, line, tuple(self._keys_of(record)), stored)
         self._add(1, len(line), waiting.keys)
         self._waiting.append(waiting)
         if self._writing is None:
@@ -150,10 +155,11 @@ class Spool:
             with contextlib.suppress(OSError):  # what can't be read is set aside when its turn comes
                 data = self._rounds.read(name)
             lines = data.splitlines()
-            for line in lines:
-                if (record := decode(line)) is not None:
-                    keys.extend(self._keys_of(record))
-            found.append(_Round(name, len(data), len(lines), keys))
+            records = [record for line in lines if (record := decode(line)) is not None]
+            for record in records:
+                keys.extend(self._keys_of(record))
+            since = records[0].arrived_at.timestamp() if records else time.time()
+            found.append(_Round(name, len(data), len(lines), keys, since))
         return found
 
     async def _write(self) -> None:
@@ -166,7 +172,7 @@ class Spool:
             why = ""
             try:
                 await asyncio.to_thread(self._rounds.write, name, data)
-                self._keep(_Round(name, len(data), len(batch), keys))
+                self._keep(_Round(name, len(data), len(batch), keys, batch[0].since))
             except OSError as error:
                 why = f"the spool can't be written: {error.strerror}"
                 log.error("spool.not_written", why=error.strerror)
@@ -188,6 +194,9 @@ class Spool:
         self._records, self._bytes = self._records + records, self._bytes + size
         metrics.spool_records.set(self._records)
         metrics.spool_bytes.set(self._bytes)
+
+    def _age_s(self) -> float:
+        return max(0.0, time.time() - self._files[0].since) if self._files else 0.0
 
     async def _next(self) -> tuple[list[_Round], list[_Line]]:
         """The oldest files, and what is in them; what can't be read is set aside."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 
 from sluiceway_contracts import Event
 
@@ -20,12 +21,17 @@ PUBLISH_BUDGET_S = 0.8
 PAUSE_S = 0.05
 
 
-class EventStream:
-    """Publishes events of one deployment."""
+def nobody(account: str) -> bool:
+    return False
 
-    def __init__(self, link: Link, prefix: str) -> None:
+
+class EventStream:
+    """Publishes events of one deployment. Only accounts that are `ours` are counted by their name."""
+
+    def __init__(self, link: Link, prefix: str, ours: Callable[[str], bool] = nobody) -> None:
         self._link = link
         self._prefix = prefix
+        self._ours = ours
         self._reconnected = asyncio.Event()
         link.on_reconnect.append(self._wake)
 
@@ -48,7 +54,10 @@ class EventStream:
                 if left_s <= PAUSE_S or not await self._is_back(left_s):
                     raise
                 left_s = max(PAUSE_S, started + PUBLISH_BUDGET_S - time.perf_counter())
-        metrics.publish_seconds.observe(time.perf_counter() - started)
+        account = event.account if event.account is not None and self._ours(event.account) else ""
+        metrics.timed(metrics.publish_seconds, account).observe(time.perf_counter() - started)
+        if ack.duplicate:
+            metrics.count(metrics.published_again, account).inc()
         return ack
 
     async def _is_back(self, within_s: float) -> bool:

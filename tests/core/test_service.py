@@ -47,7 +47,7 @@ async def test_a_running_service_is_healthy_ready_and_counts(rig: Rig) -> None:
         'sluiceway_deliveries_total{connection="twilio-uk",outcome="stored"}',
         'sluiceway_deliveries_total{connection="twilio-uk",outcome="refused"}',
         'sluiceway_facts_total{account="uk-sms",kind="received"}',
-        'sluiceway_conversations_opened_total{channel="sms"}',
+        'sluiceway_conversations_opened_total{account="uk-sms",channel="sms"}',
         "sluiceway_publish_seconds_count",
         "sluiceway_nats_connected 1.0",
     ):

@@ -59,12 +59,13 @@ class Desk:
     """Core, as far as mail needs it: what was accepted and kept, and what the worker says."""
 
     def __init__(self, mail: Mail | None) -> None:
-        self.mail, self.facts, self.kept = mail, [], []
+        self.mail, self.facts, self.kept, self.logins = mail, [], [], []
         self.at = b""
         self.too_large: set[str] = set()
 
     facts: list[AnyFact]
     kept: list[tuple[str, str]]
+    logins: list[bool]
     asked: tuple[str, ...] = ()
     raises: Exception | None = None
 
@@ -90,6 +91,9 @@ class Desk:
 
     async def move(self, cursor: bytes) -> None:
         self.at = cursor
+
+    def let_in(self, yes: bool) -> None:
+        self.logins.append(yes)
 
 
 async def taken(mail: Mail | None, tmp_path: Path, desk: Desk | None = None, **arrived: Any) -> Desk:
@@ -424,8 +428,10 @@ class TestAMailbox:
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         fails = [*(Unavailable("the mailbox can't be reached") for _ in range(5)), CredentialsRefused("refused", "no")]
-        waits = await listened(monkeypatch, tmp_path, Box(tmp_path, [], fails), Desk(None))
+        desk = Desk(None)
+        waits = await listened(monkeypatch, tmp_path, Box(tmp_path, [], fails), desk)
         assert waits == [1, 5, 30, 120, 120, 300]
+        assert desk.logins == [False, True], "its metric says that it was refused, and then let in"
         assert caplog.records[-1].levelno == logging.ERROR
 
     async def test_a_mail_that_is_taken_makes_the_next_outage_the_first(

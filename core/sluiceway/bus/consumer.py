@@ -43,7 +43,7 @@ class Delivery(msgspec.Struct, frozen=True):
     """A message of a consumer.
 
     `epoch` tells under which pin it came: one of an older pin must not be acted upon. `again`: it was given to somebody
-    before; a server that crashed may have forgotten that.
+    before; a server that crashed may have forgotten that. `stored_at` is the server's time.
     """
 
     subject: str
@@ -52,6 +52,7 @@ class Delivery(msgspec.Struct, frozen=True):
     again: bool
     _reply: str
     _link: Link
+    stored_at: float = 0.0
 
     @property
     def sequence(self) -> int:
@@ -70,13 +71,15 @@ class Consumer:
     """`deliveries()` yields messages for as long as this process has the pin, and goes on when it gets it back.
 
     With `in_order`, acknowledging a message acknowledges all before it. `since` is all or new: what is there before the
-    first start.
+    first start. `behind` is how many messages waited when the server last told, besides those that were given out;
+    while another process has the pin, all that it has not acknowledged.
     """
 
     def __init__(
         self, link: Link, stream: str, durable: str, subject: str, *, in_order: bool = False, since: str = "all"
     ) -> None:
         self.epoch = 0
+        self.behind = 0
         self._link = link
         self._stream = stream
         self._durable = durable
@@ -101,6 +104,11 @@ class Consumer:
         }
         body = msgspec.json.encode({"stream_name": self._stream, "config": config})
         await self._call(f"CONSUMER.CREATE.{self._stream}.{self._durable}.{self._subject}", body)
+
+    @property
+    def pinned(self) -> bool:
+        """Whether messages come to this process. Nobody is pinned before the first message of all."""
+        return bool(self._pin)
 
     async def deliveries(self) -> AsyncIterator[Delivery]:
         """Messages, in order. Ends only by cancellation; while NATS is away it waits."""
@@ -144,6 +152,7 @@ class Consumer:
     async def _free_orphans(self) -> None:
         """The server pins only with a message: what was given to a process that died must be given again first."""
         info = await self._call(f"CONSUMER.INFO.{self._stream}.{self._durable}", b"")
+        self.behind = int(info.get("num_pending", 0)) + int(info.get("num_ack_pending", 0))
         pinned = any(group.get("pinned_client_id") for group in info.get("priority_groups", ()))
         if info.get("num_ack_pending") and not pinned:
             await self._call(f"CONSUMER.RESET.{self._stream}.{self._durable}", b"")
@@ -189,10 +198,22 @@ class Consumer:
                     return
                 elif message.reply:
                     left -= 1
-                    again = position(message.reply).stream <= self._given
-                    yield Delivery(message.subject, message.data, self.epoch, again, message.reply, self._link)
+                    yield self._delivery(message)
                 else:
                     left = max(0, left - self._unserved(message))
+
+    def _delivery(self, message: Msg) -> Delivery:
+        at = position(message.reply)
+        self.behind = at.pending
+        return Delivery(
+            message.subject,
+            message.data,
+            epoch=self.epoch,
+            again=at.stream <= self._given,
+            _reply=message.reply,
+            _link=self._link,
+            stored_at=at.stored_ns / 1e9,
+        )
 
     def _unserved(self, message: Msg) -> int:
         """How many messages of an earlier pull will not come, by the status that ended it."""

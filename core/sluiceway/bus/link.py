@@ -17,6 +17,7 @@ import nats.errors
 import structlog
 from nats.aio.msg import Msg
 
+from .. import metrics
 from ..config import Nats
 from ..errors import SluicewayError, Unavailable
 from .pipeline import PipelinedClient
@@ -189,6 +190,7 @@ class Link:
             self._failure = error
             if found := _DENIED.search(str(error).lower()):
                 self._denied = found[1]
+            metrics.count(metrics.nats_errors, "denied" if found else "other").inc()
             if self._logs_errors:
                 log.error("nats.error", error=f"{error.__class__.__name__}: {error}"[:300])
 
@@ -199,6 +201,7 @@ class Link:
 
         async def on_reconnected() -> None:
             log.info("nats.reconnected")
+            metrics.reconnects.inc()
             for callback in self.on_reconnect:
                 callback()
 

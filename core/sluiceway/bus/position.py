@@ -10,17 +10,20 @@ from typing import NamedTuple
 
 
 class Position(NamedTuple):
-    """Its number in the stream and with its consumer, how many messages are behind it, and how often it was given."""
+    """Its number in the stream and with its consumer, how many messages are behind it, how often it was given, and when
+    it was stored, in nanoseconds.
+    """
 
     stream: int
     consumer: int
     pending: int
     delivered: int
+    stored_ns: int
 
 
 def position(reply: str) -> Position:
     """Read an acknowledgement's subject, in either form."""
     tokens = reply.split(".")
     stream = 5 if len(tokens) == 9 else 7
-    numbers = [int(token) for token in tokens[stream - 1 : stream + 4]]
-    return Position(stream=numbers[1], consumer=numbers[2], pending=numbers[4], delivered=numbers[0])
+    delivered, at, number, stored_ns, pending = (int(token) for token in tokens[stream - 1 : stream + 4])
+    return Position(stream=at, consumer=number, pending=pending, delivered=delivered, stored_ns=stored_ns)

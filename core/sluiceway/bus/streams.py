@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from .. import metrics
 from ..config import Nats
 from ..errors import SluicewayError, Unavailable
 from .link import Link
@@ -177,6 +178,7 @@ async def _info(link: Link, name: str) -> dict[str, Any] | None:
         if error.get("err_code") == _NOT_FOUND:
             return None
         raise StreamsError(f"the stream {name} can't be looked at: {error.get('description')}")
+    _count(name, answer)
     return answer
 
 
@@ -185,6 +187,13 @@ async def _create(link: Link, name: str, config: dict[str, Any]) -> None:
     if (error := answer.get("error")) is not None:
         remedy = _REMEDIES.get(error.get("err_code", 0), "")
         raise StreamsError(f"the stream {name} can't be created: {error.get('description')}; {remedy}".rstrip("; "))
+    _count(name, answer)
+
+
+def _count(name: str, info: dict[str, Any]) -> None:
+    """How safe it is; a server that is alone names no cluster."""
+    metrics.stream_replicas.labels(name).set(info["config"]["num_replicas"])
+    metrics.clustered.set("name" in (info.get("cluster") or {}))
 
 
 async def _api(link: Link, call: str, payload: bytes) -> dict[str, Any]:

@@ -30,6 +30,8 @@ COMMANDS = {
     "simulator": ("simulator", "A provider in miniature, for gateways to send to."),
     "dead": ("dead", "What was put aside: list, show and replay it."),
     "play": ("play", "Put recorded events on the stream."),
+    "backup": ("backup", "All streams and buckets into a folder."),
+    "restore": ("restore", "Streams and buckets out of such a folder."),
     "gateways": ("gateways", "The gateways that are installed."),
     "check": ("check", "Whether configuration and NATS are as they must be."),
     "schema": ("schema", "The contract as JSON Schema or AsyncAPI."),

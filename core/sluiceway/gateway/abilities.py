@@ -257,6 +257,9 @@ class Desk(Protocol):
     async def move(self, cursor: bytes) -> None:
         """Remember how far was read, after all before it was accepted. Raises `Unavailable`."""
 
+    def let_in(self, yes: bool) -> None:
+        """Tell whether the provider takes our login; the metrics say so."""
+
 
 class Listener(ABC):
     """We are delivered to, or wait for deliveries, by a protocol that is not HTTP, such as SMTP or IMAP."""

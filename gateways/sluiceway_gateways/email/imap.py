@@ -86,6 +86,7 @@ class EmailImap(MailGateway[Imap], Listener):
                 mailbox = Mailbox(Path(folder))
                 try:
                     await mailbox.connect(self.settings.reading)
+                    desk.let_in(True)
                     await self._begin(desk, mailbox)
                     while True:
                         await self._round(desk, mailbox)
@@ -93,6 +94,7 @@ class EmailImap(MailGateway[Imap], Listener):
                         await mailbox.wait()
                 except CredentialsRefused as error:
                     log.error("mailbox.refused: %s", error)
+                    desk.let_in(False)
                     wait_s = REFUSED_S
                 except Unavailable as error:
                     wait_s = PAUSES_S[min(self._failures, len(PAUSES_S) - 1)]
