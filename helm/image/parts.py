@@ -27,9 +27,8 @@ OURS = {"sluiceway", "sluiceway-contracts"}
 
 def name_of(requirement: str) -> str:
     """The distribution that a requirement such as "aiohttp>=3.14" is about."""
-    found = re.match(r"[A-Za-z0-9._-]+", requirement)
-    assert found, requirement
-    return re.sub(r"[-_.]+", "-", found[0]).lower()
+    name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def read() -> dict[str, Any]:

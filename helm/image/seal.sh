@@ -3,5 +3,5 @@
 # will be laid over the root. Bytecode that is never checked against its source needs no writable folder.
 set -eu
 # Twilio's REST client is half of all the bytes here and nothing imports it: it is there as source, not compiled.
-python3 -m compileall -q -x '/twilio/rest/' -s "$1" -p / --invalidation-mode unchecked-hash "$1"
+python3 -m compileall -q -f -x '/twilio/rest/' -s "$1" -p / --invalidation-mode unchecked-hash "$1"
 find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +

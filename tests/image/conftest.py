@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -61,11 +60,3 @@ def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
     """A real server, which the containers reach over the host's loopback."""
     with nats_server(tmp_path_factory.mktemp("nats")) as server:
         yield server
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Readable by uid 10001, whatever the umask is."""
-    for part in (tmp_path, *tmp_path.parents[:2]):
-        part.chmod(0o755)
-    return tmp_path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -56,7 +57,7 @@ class Containers:
         return said(["podman", *self._store, *map(str, arguments)], check)
 
     def stand_in(self, folder: Path) -> None:
-        """A Debian with Python under the name of the official image, and one that has hardly more than Python to run on."""
+        """A Debian with Python under the official image's name, and one with hardly more than Python to run on."""
         root = folder / "debian"
         packages = "python3-venv,python3-distutils,ca-certificates"
         said(["debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", str(root)])
@@ -74,7 +75,15 @@ class Containers:
 
     def build(self, image: str, file: str, *options: str, context: Path = ROOT) -> None:
         """An image from a Containerfile of ours, with the pip configuration of this machine."""
-        how = ["--isolation", "chroot", "--network", "host", *self.secrets, "--build-arg", f"RUNTIME_IMAGE={BARE_IMAGE}"]
+        how = [
+            "--isolation",
+            "chroot",
+            "--network",
+            "host",
+            *self.secrets,
+            "--build-arg",
+            f"RUNTIME_IMAGE={BARE_IMAGE}",
+        ]
         said(["buildah", *self._store, "bud", *how, "-f", str(ROOT / file), "-t", image, *options, str(context)])
 
     def run(
@@ -138,8 +147,8 @@ class Container:
         return {fields[4]: set(fields[5].split(",")) for fields in map(str.split, lines)}
 
     def terminate(self) -> None:
-        """SIGTERM, as Kubernetes sends it."""
-        self._containers.podman("kill", "--signal", "TERM", self.name)
+        """SIGTERM to its first process, as Kubernetes sends it."""
+        os.kill(int(self._tells("Pid")), signal.SIGTERM)
 
     def ended(self) -> int:
         """Wait for its end; its exit code. Fails where the kernel ended it for its memory."""
@@ -163,7 +172,7 @@ MARK = "a-mark-that-no-image-may-bear"
 
 
 def pip_secrets(folder: Path) -> list[str]:
-    """This machine's pip configuration as the build's secrets: where to look and whom to trust. Files on it stay here."""
+    """This machine's pip configuration as secrets of the build: where to look, whom to trust. Its files stay here."""
     told = said([sys.executable, "-m", "pip", "config", "list"]).stdout
     found = re.findall(r"^[^.\n]*\.([a-z-]+)=(['\"])(.*)\2$", told, re.MULTILINE)
     # The environment's come first in that list, and hold against the files'.
