@@ -55,7 +55,7 @@ BUILDER ?= $(firstword $(foreach tool,docker podman buildah,$(shell $(tool) info
 image:  ## the image, by docker, podman or buildah (IMAGE=name, BUILDER=command, ARGS=options)
 	@test -n '$(BUILDER)' || { echo 'make image needs docker (and its engine), podman or buildah; none works here' >&2; exit 1; }
 	$(BUILDER) build -f helm/image/Containerfile -t $(IMAGE) $(ARGS) \
-	  --build-arg REVISION=$$(git rev-parse HEAD) .
+	  --label org.opencontainers.image.revision=$$(git rev-parse HEAD) .
 
 image-base:  ## the slim one that others build their gateways on
 	@$(MAKE) --no-print-directory image IMAGE=$(IMAGE)-base ARGS='--target base $(ARGS)'

@@ -33,8 +33,9 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]
 
 def build(containers: Containers, name: str, *options: str) -> str:
     """The image under a name, with every way of saying where pip looks in use."""
-    arguments = ("--build-arg", f"REVISION={REVISION}", "--build-arg", f"PIP_TRUSTED_HOST={MIRROR}")
-    containers.build(name, "helm/image/Containerfile", *arguments, *options)
+    label, mirror = f"org.opencontainers.image.revision={REVISION}", f"PIP_TRUSTED_HOST={MIRROR}"
+    said = ("--label", label, "--build-arg", mirror)
+    containers.build(name, "helm/image/Containerfile", *said, *options)
     return f"localhost/{name}:latest"
 
 

@@ -87,4 +87,4 @@ def test_every_pip_that_looks_outside_takes_its_configuration_as_a_secret() -> N
 
 def test_its_version_is_that_of_the_distribution() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert f"VERSION={version}" in stages()["base"].values("ARG")
+    assert f'org.opencontainers.image.version="{version}"' in stages()["base"].values("LABEL")[0]
