@@ -5,10 +5,10 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 HELM := .venv/helm/.installed
 
-.PHONY: demo test check format bench chaos fuzz lock schema chart clean help
+.PHONY: demo test check format bench chaos fuzz lock schema chart image image-base image-test clean help
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
 demo: $(STAMP)  ## the main job, live: forms, answers by SMS and by mail, texts back (ARGS=--once ends after it)
 	@$(BIN)/python docs/demo/demo.py $(ARGS)
@@ -37,9 +37,15 @@ chaos: $(STAMP)  ## plugs pulled under load, everything counted (MINUTES=30 for 
 fuzz: $(STAMP)  ## the property tests, with thousands of examples each
 	$(BIN)/python -m pytest -n auto --hypothesis-profile=long --timeout=1800 -m hypothesis $(ARGS)
 
-lock: $(STAMP)  ## requirements.txt anew, from pyproject.toml
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-header --no-strip-extras \
-	  --no-emit-package sluiceway-contracts --generate-hashes --group dev pyproject.toml -o requirements.txt
+COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-header --no-strip-extras \
+  --generate-hashes
+IMAGE_LOCKS := build base gateways
+
+lock: $(STAMP)  ## requirements.txt and the image's anew, from pyproject.toml
+	$(COMPILE) --no-emit-package sluiceway-contracts --group dev pyproject.toml -o requirements.txt
+	@for part in $(IMAGE_LOCKS); do \
+	  $(BIN)/python helm/image/parts.py libraries $$part | \
+	    $(COMPILE) --no-annotate --constraints requirements.txt - -o helm/image/requirements/$$part.txt || exit 1; done
 
 schema: $(STAMP)  ## the contract's documents anew, from its structures
 	$(BIN)/python -m sluiceway_contracts.schema contracts/schema
@@ -47,6 +53,20 @@ schema: $(STAMP)  ## the contract's documents anew, from its structures
 chart: $(STAMP)  ## the chart's table of values and its streams anew, from values.yaml and the code
 	$(BIN)/python helm/reference.py
 	$(BIN)/python helm/streams.py
+
+IMAGE ?= sluiceway
+BUILDER ?= $(firstword $(foreach tool,docker podman buildah,$(shell $(tool) info >/dev/null 2>&1 && echo $(tool))))
+
+image:  ## the image, by docker, podman or buildah (IMAGE=name, BUILDER=command, ARGS=options)
+	@test -n '$(BUILDER)' || { echo 'make image needs docker (and its engine), podman or buildah; none works here' >&2; exit 1; }
+	$(BUILDER) build -f helm/image/Containerfile -t $(IMAGE) $(ARGS) \
+	  --label org.opencontainers.image.revision=$$(git rev-parse HEAD) .
+
+image-base:  ## the slim one that others build their gateways on
+	@$(MAKE) --no-print-directory image IMAGE=$(IMAGE)-base ARGS='--target base $(ARGS)'
+
+image-test: $(STAMP)  ## both built and run for real (as root, with buildah, podman, runc and debootstrap)
+	SLUICEWAY_IMAGE_TEST=1 $(BIN)/python -m pytest tests/image --timeout=1200 $(ARGS)
 
 clean:  ## everything that was made here
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* sluiceway-data
