@@ -60,7 +60,9 @@ class Containers:
         """A Debian with Python under the official image's name, and one with hardly more than Python to run on."""
         root = folder / "debian"
         packages = "python3-venv,python3-distutils,ca-certificates"
-        said(["debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", str(root)])
+        made = said(["debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", str(root)], check=False)
+        if made.returncode:
+            raise Unusable(f"debootstrap can't make a Debian here: {(made.stderr or made.stdout)[-500:]}")
         for image, excluded in ((PYTHON_IMAGE, ()), (BARE_IMAGE, NOT_TO_RUN)):
             archive = folder / "image.tar"
             exclude = [f"--exclude={pattern}" for pattern in (*NOT_IN_AN_IMAGE, *excluded)]
