@@ -5,24 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .bus.store import Bucket
+from . import plugins
 from .config import Config, Connection
 from .errors import ConfigError
 from .gateway import Account, Caller, Capabilities, Deliverer, Gateway, Sender
+
+log = structlog.get_logger(__name__)
 
 SEVERAL = "_"
 """In the place of a tenant, where there are several or none."""
 
 
 class Served(Struct, frozen=True, kw_only=True):
-    """One account with the gateway that serves it. `name`, `tenant` and `channel` are subject tokens."""
+    """One account with the gateway that serves it. `name`, `tenant` and `channel` are subject tokens.
+
+    `kind` is the gateway's name, such as sms.twilio.
+    """
 
     name: str
     channel: str
     connection: str
+    kind: str = ""
     account: Account
     gateway: Gateway[Any, Any]
 
@@ -37,7 +44,7 @@ class Served(Struct, frozen=True, kw_only=True):
 
 
 class Notice(Struct, frozen=True, kw_only=True):
-    """What KV `…_ACCOUNTS` says of an account, for whoever routes commands."""
+    """What KV `…_ACCOUNTS` says of an account, for whoever routes commands. `by` is the process that said so."""
 
     connection: str
     gateway: str
@@ -47,6 +54,7 @@ class Notice(Struct, frozen=True, kw_only=True):
     sends: bool = True
     calls: bool = False
     health: str = "healthy"
+    by: str = ""
 
     def with_health(self, health: str) -> Notice:
         return replace(self, health=health)
@@ -59,8 +67,8 @@ class Change(NamedTuple):
     came: tuple[Served, ...]
     connections: frozenset[str]
     """Those that left, came or changed, or whose accounts did."""
-    gateways: tuple[Gateway[Any, Any], ...]
-    """Those that serve nobody any more."""
+    gateways: Mapping[str, Gateway[Any, Any]]
+    """Those that serve nobody any more, by connection."""
 
     @property
     def gone(self) -> tuple[Served, ...]:
@@ -87,7 +95,12 @@ class Accounts:
         for name, account in accounts.items():
             gateway = self.gateways[account.connection]
             served = Served(
-                name=name, channel=gateway.channel, connection=account.connection, account=account, gateway=gateway
+                name=name,
+                channel=gateway.channel,
+                connection=account.connection,
+                kind=connections[account.connection].gateway,
+                account=account,
+                gateway=gateway,
             )
             identity = (account.connection, gateway.identity(account))
             if identity in self._by_identity:
@@ -109,7 +122,7 @@ class Accounts:
         kept = {served.key: served for served in self if served.connection in same}
         left = tuple(served for served in self if served.connection in changed)
         came = tuple(served for served in new if served.connection in changed)
-        gateways = tuple(gateway for name, gateway in self.gateways.items() if name in changed)
+        gateways = {name: gateway for name, gateway in self.gateways.items() if name in changed}
         self.connections = new.connections
         self.gateways = {name: self.gateways[name] if name in same else new.gateways[name] for name in new.gateways}
         self._names = new._names
@@ -135,29 +148,23 @@ class Accounts:
         tenants = {s.tenant for s in self._by_identity.values() if s.connection == connection}
         return tenants.pop() if len(tenants) == 1 else SEVERAL
 
-    async def announce(self, bucket: Bucket[Notice], *, all: bool = True) -> None:
-        """Tell others which accounts are served here, or those that nobody tells of; their health stays as it was told.
+    def serves(self, served: Served) -> bool:
+        """Whether the account is still this process's, by this gateway."""
+        return self.at(served.connection, served.gateway.identity(served.account)) is served
 
-        Raises `Unavailable`.
-        """
-        for served in tuple(self):
-            known = await bucket.get(served.key)
-            if known is not None and not all:
-                continue
-            notice = self.notice(served)
-            await bucket.put(served.key, notice.with_health(known.value.health) if known else notice)
 
-    def notice(self, served: Served) -> Notice:
-        """What others are told of an account."""
-        return Notice(
-            connection=served.connection,
-            gateway=self.connections[served.connection].gateway,
-            address=served.account.address,
-            capabilities=served.gateway.capabilities,
-            schemes=served.gateway.schemes,
-            sends=isinstance(served.gateway, Sender | Deliverer),
-            calls=isinstance(served.gateway, Caller),
-        )
+def notice(served: Served, by: str) -> Notice:
+    """What a process tells others of an account."""
+    return Notice(
+        connection=served.connection,
+        gateway=served.kind,
+        address=served.account.address,
+        capabilities=served.gateway.capabilities,
+        schemes=served.gateway.schemes,
+        sends=isinstance(served.gateway, Sender | Deliverer),
+        calls=isinstance(served.gateway, Caller),
+        by=by,
+    )
 
 
 def none(config: Config) -> Accounts:
@@ -165,7 +172,17 @@ def none(config: Config) -> Accounts:
     return Accounts({}, {}, config.core.http.base_url, config.file)
 
 
-def of(config: Config, channels: Iterable[str] = ()) -> Accounts:
-    """The accounts of these channels, or of all. Raises `ConfigError`."""
-    connections = config.connections(set(channels))
-    return Accounts(connections, config.accounts(connections), config.core.http.base_url, config.file)
+def of(config: Config, channels: Iterable[str] = (), base_url: str | None = None) -> Accounts:
+    """The accounts of these channels, or of all. Raises `ConfigError`.
+
+    `base_url` takes the place of the configuration's, for a process that goes on under the one that it began with.
+    """
+    wanted = set(channels)
+    connections = config.connections(wanted)
+    if missing := sorted(wanted - {connection.type.channel for connection in connections.values()}):
+        known = plugins.channels()
+        if unknown := [channel for channel in missing if channel not in known]:
+            what = f"no installed gateway is of the channel {', '.join(unknown)}; there are {', '.join(sorted(known))}"
+            raise ConfigError(config.file, "connections", what)
+        log.warning("channel.without_connection", channels=missing, remedy="add a connection and an account of it")
+    return Accounts(connections, config.accounts(connections), base_url or config.core.http.base_url, config.file)

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from msgspec import Struct
 
-from .accounts import Notice, Served
+from .accounts import Served
 from .acts import Acts
 from .attachments import Attachments
 from .bus.consumer import Consumer, ConsumerError
@@ -41,6 +41,8 @@ log = structlog.get_logger(__name__)
 FAREWELL_S = 150.0
 """More than twice the time within which whoever serves an account announces one that the register has lost."""
 FAREWELL_LOOK_S = 1.0
+PATIENCE_S = 25.0
+"""As long as a provider is given to answer, and a little."""
 
 
 class Tools(Struct, frozen=True, kw_only=True):
@@ -58,13 +60,14 @@ class Tools(Struct, frozen=True, kw_only=True):
 class AccountWork:
     """For one account."""
 
-    def __init__(self, served: Served, notice: Notice, tools: Tools) -> None:
+    def __init__(self, served: Served, tools: Tools) -> None:
         self._served = served
         self._tools = tools
         sends = isinstance(served.gateway, Sender | Deliverer | Caller)
-        self._health = Health(served, notice, tools.shared.register, tools.shared.stream)
+        self._health = Health(served, tools.shared.register, tools.shared.stream)
         self._consumer = self._new_consumer() if sends else None
         self._queue = self._new_queue() if isinstance(served.gateway, MediaFetcher) else None
+        self._sending: AccountSender | None = None
 
     async def create(self) -> None:
         """Make the consumers, and recall how the account is. Raises `ConsumerError` or `Unavailable`."""
@@ -77,29 +80,33 @@ class AccountWork:
     def work(self) -> Iterator[Coroutine[Any, Any, None]]:
         """What is to run until it is cancelled."""
         if self._consumer is not None:
-            yield self._sender(self._consumer).run()
+            self._sending = self._sender(self._consumer)
+            yield self._sending.run()
         if self._queue is not None:
             yield self._fetcher(self._queue).run()
 
-    async def farewell(self) -> None:
-        """Of an account that was removed: the commands that wait for it are refused, unless somebody else serves it.
+    def be_patient(self) -> None:
+        """At its end, let providers answer what they were asked: this process need not hurry."""
+        if self._sending is not None:
+            self._sending.patience_s = PATIENCE_S
 
-        Another process that takes it over has announced it by then.
-        """
+    async def farewell(self) -> None:
+        """Of an account that was removed: the commands that wait for it are refused, unless somebody else serves it."""
         if self._consumer is None:
             return
-        await asyncio.sleep(FAREWELL_S)
-        refusing = asyncio.create_task(self._sender(self._consumer).refuse_all())
+        refusing: asyncio.Task[None] | None = None
         try:
-            while True:
+            await asyncio.sleep(FAREWELL_S)
+            while not await self._is_served() and (await surely(self._consumer.waiting)) > 0:
+                if refusing is None:
+                    refusing = asyncio.create_task(self._sender(self._consumer).refuse_all())
                 await asyncio.sleep(FAREWELL_LOOK_S)
-                if await self._is_served() or not await surely(self._consumer.waiting):
-                    return
         except ConsumerError as error:
             log.info("account.consumer_gone", account=self._served.name, why=str(error))
         finally:
-            refusing.cancel()
-            await asyncio.gather(refusing, return_exceptions=True)
+            if refusing is not None:
+                refusing.cancel()
+                await asyncio.gather(refusing, return_exceptions=True)
 
     async def _is_served(self) -> bool:
         return await surely(self._tools.shared.register.get, self._served.key) is not None

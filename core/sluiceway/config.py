@@ -103,9 +103,11 @@ class Config:
 
     def include(self) -> None:
         """Take in what the folder has, if there is one. Raises `ConfigError`."""
-        for path in sorted(self.folder.glob("*.toml")):
+        for path in sources.files(self.folder):
             self.read.add(path)
             tables = sources.tables(str(path))
+            if not tables:
+                raise ConfigError(str(path), "", "is empty, as while it is written; remove it if it is not needed")
             for key, mine in zip(NAMED, (self._connections, self._accounts), strict=True):
                 for name, table in self._named(tables, key, str(path)).items():
                     if name in mine:
@@ -119,19 +121,28 @@ class Config:
 
     def connections(self, channels: Collection[str] = ()) -> dict[str, Connection]:
         """Every connection by name, or those of these channels; no other's secrets are read. Raises `ConfigError`."""
+        return {name: self.connection(name) for name in self.connections_of(channels)}
+
+    def connections_of(self, channels: Collection[str] = ()) -> list[str]:
+        """The names of those of these channels, or of all. Others' gateways need not be installed."""
         if not channels:
-            return {name: self.connection(name) for name in self.connection_names}
-        of_channel = {name: self.gateway(name).channel for name in self.connection_names}
-        if missing := set(channels) - set(of_channel.values()):
-            hint = f"it has {', '.join(sorted(set(of_channel.values()))) or 'none'}"
-            raise ConfigError(self.file, "connections", f"none is of the channel {', '.join(sorted(missing))}; {hint}")
-        return {name: self.connection(name) for name, channel in of_channel.items() if channel in channels}
+            return [*self._connections]
+        return [name for name in self._connections if self._is_of(name, channels)]
+
+    def _is_of(self, name: str, channels: Collection[str]) -> bool:
+        gateway = str(self._table(self._connections[name], f"connections.{name}").get("gateway"))
+        if gateway not in plugins.installed() and gateway.partition(".")[0] not in channels:
+            return False
+        return self.gateway(name).channel in channels
 
     def accounts(self, connections: Mapping[str, Connection]) -> dict[str, Account]:
         """Every account of these connections by name, as the type that its gateway wants. Raises `ConfigError`."""
-        others = self._connections.keys() - connections.keys()
-        mine = (name for name, table in self._accounts.items() if _connection(table) not in others)
-        return {name: self.account(name, connections) for name in mine}
+        return {name: self.account(name, connections) for name in self.accounts_on(connections)}
+
+    def accounts_on(self, connections: Collection[str]) -> list[str]:
+        """The names of the accounts of these connections, and of those whose connection is none."""
+        others = self._connections.keys() - set(connections)
+        return [name for name, table in self._accounts.items() if _connection(table) not in others]
 
     @property
     def raw(self) -> tuple[dict[str, Any], dict[str, Any]]:

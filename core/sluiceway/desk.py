@@ -65,13 +65,16 @@ class ConnectionDesk:
         self._downloads = downloads
         self._cursors = cursors
         self._key = f"{accounts.tenant_of(connection)}.p.{connection}"
+        self._channel = accounts.channel_of(connection)
 
     def account(self, identity: str) -> Account | None:
         served = self._accounts.at(self._connection, identity)
         return served.account if served is not None else None
 
     async def accept(self, *facts: AnyFact) -> None:
-        await self._inbound.accept(Record(connection=self._connection, arrived_at=now(), facts=facts))
+        await self._inbound.accept(
+            Record(connection=self._connection, channel=self._channel, arrived_at=now(), facts=facts)
+        )
 
     async def keep(self, at: str, path: str, mime: str) -> StoredFile:
         served = self._accounts.at(self._connection, at)

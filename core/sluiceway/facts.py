@@ -143,7 +143,7 @@ class Facts:
             raw, content_type = _encoded(fact), JSON
         return Parcel(
             tenant=self._accounts.tenant_of(record.connection),
-            channel=self._accounts.channel_of(record.connection),
+            channel=record.channel or self._accounts.channel_of(record.connection),
             connection=record.connection,
             raw=raw,
             content_type=content_type,

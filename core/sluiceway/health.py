@@ -29,9 +29,8 @@ PROBE_S = 15.0
 class Health:
     """One account's health, told as `account.health` and in the register of accounts."""
 
-    def __init__(self, served: Served, notice: Notice, register: Bucket[Notice], stream: EventStream) -> None:
+    def __init__(self, served: Served, register: Bucket[Notice], stream: EventStream) -> None:
         self._served = served
-        self._notice = notice
         self._register = register
         self._stream = stream
         self._probing = asyncio.Lock()
@@ -83,4 +82,6 @@ class Health:
         data = AccountHealth(state=state, since=now(), error=reason)
         event = Event(id=uuid7(), tenant=served.tenant, channel=served.channel, account=served.name, data=data)
         await surely(self._stream.publish, event)
-        await surely(self._register.put, served.key, self._notice.with_health(state))
+        known = await surely(self._register.get, served.key)
+        if known is not None:  # else it was removed meanwhile
+            await surely(self._register.put, served.key, known.value.with_health(state))

@@ -138,7 +138,8 @@ class Inbound:
         spool = self._spool if self._accounts.gateways[connection].capabilities.retries is Retries.BRIEF else None
         if self.facts is None and spool is None:
             raise Unavailable("NATS was not reached yet")
-        record = Record(connection=connection, arrived_at=now(), request=request)
+        channel = self._accounts.channel_of(connection)
+        record = Record(connection=connection, channel=channel, arrived_at=now(), request=request)
         outcome, reply = "stored", self._webhook(connection).accepted
         try:
             if await self._collected(connection, request):

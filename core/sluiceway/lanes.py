@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Collection, Hashable
 from typing import Generic, TypeVar
 
 import structlog
@@ -40,14 +40,19 @@ class Lanes(Generic[T]):
         for lane in self._lanes.values():
             lane.clear()
 
-    async def drain(self, timeout_s: float) -> None:
-        """Drop what has not begun, and wait for what has; after `timeout_s` it is cancelled."""
+    async def drain(self, timeout_s: float, busy: Collection[object] = (), patience_s: float = 0) -> None:
+        """Drop what has not begun, and wait for what has; after `timeout_s` it is cancelled.
+
+        Tasks that are in `busy` by then have `patience_s` more.
+        """
         self.clear()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        late = await _waited(self._tasks, timeout_s)
+        patient = {task for task in late if task in busy}
+        for task in late - patient:
+            task.cancel()
+        for task in await _waited(patient, patience_s):
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
     async def _run(self, key: Hashable) -> None:
         lane = self._lanes[key]
@@ -60,3 +65,8 @@ class Lanes(Generic[T]):
                     log.exception("lane.error")
         finally:
             del self._lanes[key]
+
+
+async def _waited(tasks: set[asyncio.Task[None]], timeout_s: float) -> set[asyncio.Task[None]]:
+    """Those that have not ended in time."""
+    return (await asyncio.wait(tasks, timeout=timeout_s))[1] if tasks else set()

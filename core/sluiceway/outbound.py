@@ -70,6 +70,7 @@ class AccountSender:
         self._schedule = schedule
         self._latest = latest
         self._caps = caps
+        self.patience_s = 0.0
         self._removed = False
         self._in_hand = InHand(served.name, consumer)
         self._acts = acts
@@ -79,14 +80,19 @@ class AccountSender:
         self._lanes: Lanes[AnyTask] = Lanes(self._carry_out)
 
     async def run(self) -> None:
-        """Serve until cancelled; then what is in flight is finished and the account given up."""
-        self._in_hand.watch()
+        """Serve until cancelled; then what is in flight is finished and the account given up.
+
+        `patience_s` is how much longer a provider that was asked may take to answer.
+        """
+        if not self._removed:
+            self._in_hand.watch()
         try:
             async for delivery in self._consumer.deliveries():
                 await self._take(delivery)
         finally:
-            await self._lanes.drain(DRAIN_S)
-            self._in_hand.forget()
+            await self._lanes.drain(DRAIN_S, self._sending.asking, self.patience_s)
+            if not self._removed:
+                self._in_hand.forget()
             try:
                 await self._consumer.release()
             except SluicewayError as error:

@@ -55,8 +55,11 @@ def _channel(config: Config, account: str, table: Mapping[str, Any]) -> str:
     if not isinstance(connection, Mapping):
         known = ", ".join(connections) or "none; add [connections.<name>]"
         raise config.fault(f"accounts.{account}.connection", f"name one of your connections: {known}")
+    gateway = str(connection.get("gateway"))
+    if gateway not in plugins.installed():  # somebody else's image has it; it is named for its channel, too
+        return gateway.partition(".")[0]
     try:
-        return plugins.gateway(str(connection.get("gateway"))).channel
+        return plugins.gateway(gateway).channel
     except plugins.PluginError as error:
         raise config.fault(f"connections.{name}.gateway", str(error)) from error
 

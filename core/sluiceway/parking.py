@@ -24,6 +24,8 @@ from .ledger import MessageRecord
 from .stream import EventStream
 from .wire import Request
 
+NOBODYS = "_"
+"""For the tenant or channel of what is none's that is known."""
 MAX_HEADER_CHARS = 300
 MAX_PATH_CHARS = 2000
 
@@ -131,7 +133,8 @@ class Parking:
 
     async def _announce(self, parcel: Parcel, data: EventData, what: str) -> None:
         id = self._identity.id(parcel.tenant, data.type, parcel.connection, _digest(parcel.raw), what)
-        await self._stream.publish(Event(id=id, tenant=parcel.tenant, channel=parcel.channel, data=data))
+        channel = None if parcel.channel == NOBODYS else parcel.channel
+        await self._stream.publish(Event(id=id, tenant=parcel.tenant, channel=channel, data=data))
 
 
 def _where(request: Request) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
 from importlib.metadata import EntryPoint, entry_points
@@ -30,6 +31,15 @@ def gateway(name: str) -> type[Gateway[Any, Any]]:
     for attribute in ("channel", "schemes", "capabilities", "settings_type"):
         if not hasattr(found, attribute):
             raise PluginError(f"the gateway {name} has no `{attribute}`; its author must give {found.__name__} one")
+    return found
+
+
+def channels() -> set[str]:
+    """Those of the gateways that are installed and can be used."""
+    found = set()
+    for name in installed():
+        with contextlib.suppress(PluginError):
+            found.add(gateway(name).channel)
     return found
 
 

@@ -25,11 +25,13 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A delivery, or what of it is still to be stored.
 
     Without `facts` it is one that could not be read: `unreadable` says why. `redactions` are what was masked before it
-    came to disk, by the fact's key. `request` is left out there where nothing of it will be parked.
+    came to disk, by the fact's key. `channel` is the connection's, which may be gone when this comes from there.
+    `request` is left out on disk where nothing of it will be parked.
     """
 
     connection: str
     arrived_at: datetime.datetime
+    channel: str = ""
     facts: tuple[AnyFact, ...] = ()
     unreadable: Error | None = None
     redactions: Mapping[str, tuple[str, ...]] = {}

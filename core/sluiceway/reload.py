@@ -15,14 +15,16 @@ from pathlib import Path
 
 import structlog
 
-from . import accounts, metrics
+from . import accounts, metrics, sources
 from .accounts import Accounts
 from .config import Config, load
-from .errors import ConfigError, SluicewayError
+from .errors import ConfigError, SluicewayError, Unavailable
 
 log = structlog.get_logger(__name__)
 
-SETTLE_S = 0.2
+SETTLE_S = 1.0
+"""For so long no file has changed when it is taken: whoever writes one has it empty, or half, for a moment."""
+RETRY_S = 5.0
 Stamp = dict[Path, bytes]
 Renew = Callable[[Accounts], Awaitable[None]]
 
@@ -38,6 +40,7 @@ class Reloader:
         self._environment = environment
         self._read = config.read
         self._taken: Stamp = {}
+        self._had_folder = self._has_folder
         self._at_once = asyncio.Event()
         self._tell(None)
 
@@ -46,47 +49,57 @@ class Reloader:
         self._at_once.set()
 
     async def run(self, renew: Renew) -> None:
-        """Look until cancelled. `renew` is given what is right; where it raises, it is given it again later."""
+        """Look until cancelled. `renew` is given what is right; where it raises, it is given it again soon."""
+        wait_s: float | None = RETRY_S
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._at_once.wait(), self._config.core.reload.every_s or None)
+                await asyncio.wait_for(self._at_once.wait(), wait_s)
             self._at_once.clear()
             try:
-                await self._look(renew)
+                done = await self._look(renew)
             except Exception:  # whatever is wrong with a file, the accounts of before go on
                 log.exception("reload.broken")
                 metrics.reload_success.set(0)
+                done = True
+            wait_s = (self._config.core.reload.every_s or None) if done else RETRY_S
 
-    async def _look(self, renew: Renew) -> None:
+    async def _look(self, renew: Renew) -> bool:
+        """Whether what there is now is in use, or was refused: else it is to be tried again."""
         if await self._stamp() == self._taken:
-            return
+            return True
         found, stamp = await self._settled()
         if isinstance(found, ConfigError):
             self._tell(found)
             self._taken = stamp  # it is as wrong for as long as no file changes
-            return
+            return True
         try:
             await renew(found)
+        except Unavailable as error:
+            log.info("reload.waits", why=str(error))
+            return False
         except SluicewayError as error:
             self._tell(error)
-            return
+            return False
         self._tell(None)
-        self._taken = stamp
+        self._taken, self._had_folder = stamp, self._has_folder
+        return True
 
     async def _settled(self) -> tuple[Accounts | ConfigError, Stamp]:
-        """What the files have, or what is wrong with them, once they are the same before and after they were read."""
+        """What the files have, or what is wrong with them, once they have been the same for a moment."""
         while True:
             before = await self._stamp()
+            await asyncio.sleep(SETTLE_S)
             found = await asyncio.to_thread(self._load)
             if (after := await self._stamp()) == before:
                 return found, after
-            await asyncio.sleep(SETTLE_S)
 
     def _load(self) -> Accounts | ConfigError:
         config = None
         try:
             config = load(self._config.file, self._environment)
-            found = accounts.of(config, self._channels)
+            if self._had_folder and not self._has_folder:
+                raise ConfigError(str(config.folder), "", "is gone; bring it back, or leave an empty folder there")
+            found = accounts.of(config, self._channels, self._config.core.http.base_url)
         except ConfigError as error:
             return error
         finally:
@@ -94,6 +107,10 @@ class Reloader:
         if config.core != self._config.core:
             log.warning("reload.restart_needed", why="beside accounts, the configuration changed")
         return found
+
+    @property
+    def _has_folder(self) -> bool:
+        return self._config.folder.is_dir()
 
     async def _stamp(self) -> Stamp:
         return await asyncio.to_thread(_digests, self._config.folder, self._read)
@@ -107,7 +124,9 @@ class Reloader:
 
 
 def _digests(folder: Path, paths: Iterable[Path]) -> Stamp:
-    return {path: _digest(path) for path in {*paths, *folder.glob("*.toml")}}
+    with contextlib.suppress(ConfigError):  # told by whoever reads it
+        paths = {*paths, *sources.files(folder)}
+    return {path: _digest(path) for path in paths}
 
 
 def _digest(path: Path) -> bytes:

@@ -82,6 +82,7 @@ class Sending:
         self._ledger = ledger
         self._reports = reports
         self._parking = parking
+        self.asking: set[object] = set()
         self._driver = driver
         self._health = health
         self._attachments = attachments
@@ -204,6 +205,7 @@ class Sending:
                     if self._pace.held:  # since a moment: another lane was told to wait
                         return
                     ready = await self._ready(content, entry)
+                    self._asks()
                     until.reschedule(None)  # what is begun is not cut off: nobody would know what became of it
                     await entry.intend(state="intent", tries=entry.record.tries + 1)
                     if self._pace.held:
@@ -221,6 +223,12 @@ class Sending:
             segments = sum(filter(None, (entry.record.segments, sent.segments))) or None
             entry.record = msgspec.structs.replace(entry.record, segments=segments, price=sent.price)
             await entry.settle([msgspec.structs.replace(entry.piece, external_id=sent.external_id)])
+        finally:
+            self.asking.discard(asyncio.current_task())
+
+    def _asks(self) -> None:
+        """From now on whoever ends this task makes it unknown what became of the piece."""
+        self.asking.add(asyncio.current_task())
 
     async def _failed(self, task: Task, content: Content, entry: Owned, error: SendError) -> None:
         match error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import itertools
 from collections.abc import Collection, Coroutine
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,6 +14,7 @@ import structlog
 from . import lag, scrape
 from .accounts import Accounts, Change, Notice
 from .accountwork import Tools
+from .announcer import Announcer
 from .bus.consumer import ConsumerError
 from .bus.link import Link
 from .bus.store import Bucket
@@ -44,7 +44,6 @@ from .links import Links
 from .media import MediaStore
 from .mediaroute import MediaRoute
 from .parking import Parking
-from .patience import surely
 from .placement import Placement
 from .spool import Spool
 from .staff import Staff
@@ -54,9 +53,6 @@ from .wire import Request, Response
 log = structlog.get_logger(__name__)
 
 CONNECT_PAUSE_S = 1.0
-ANNOUNCE_S = 60
-ANNOUNCE_ALL = 60
-"""Every so manieth time all accounts are announced, otherwise those that the register has lost."""
 GC_THRESHOLD = 20_000
 AT_ONCE = 4
 """So many processes parse what strangers wrote."""
@@ -78,6 +74,7 @@ class Service:
         self._identity = Identity(self._secret)
         self._layout = Layout(core.nats)
         self._register = Bucket(self.link, self._layout.accounts, Notice)
+        self._announcer = Announcer(accounts, self._register)
         self._files = MediaStore(self.link, self._layout, core.media.max_bytes)
         self._links = Links(self._secret, core.http.base_url)
         self.media = MediaRoute(self._links)
@@ -190,15 +187,18 @@ class Service:
         self._follow(tenants)
         if not change.connections:
             return
-        await self._staff.change(change)
-        self._begin(self._tell(change))
+        try:
+            await self._staff.change(change)
+        except Exception:  # some would be served by nobody: another process, or this one anew, is better
+            self.link.closed.set()
+            raise
+        self._begin(self._tell(change, self._staff))
         log.info("accounts.renewed", left=len(change.gone), came=len(change.came), accounts=len(list(accounts)))
 
-    async def _tell(self, change: Change) -> None:
-        """Whoever routes commands, of a change of accounts."""
-        for served in change.gone:
-            await surely(self._register.drop, served.key)
-        await surely(self.accounts.announce, self._register)
+    async def _tell(self, change: Change, staff: Staff) -> None:
+        """Others, of a change; only then what was left behind is nobody's."""
+        await self._announcer.change(change)
+        staff.part(change.gone)
 
     async def _begin_serving(self) -> None:
         shared = self._shared
@@ -212,8 +212,8 @@ class Service:
         listening = self._listening(shared)
         staff = Staff(self.accounts, self._tools(shared, parking, fetches), listening, self._begin)
         await staff.create()
-        await self.accounts.announce(self._register)
-        self._begin(self._announce_again())
+        await self._announcer.announce()
+        self._begin(self._announcer.run())
         self.inbound.facts = Facts(
             self.accounts,
             self._identity,
@@ -277,12 +277,6 @@ class Service:
             files=self._files,
             links=self._links,
         )
-
-    async def _announce_again(self) -> None:
-        """The register forgets who is silent for a day, and whom another process dropped that served them before."""
-        for turn in itertools.count(1):
-            await asyncio.sleep(ANNOUNCE_S)
-            await surely(self.accounts.announce, self._register, all=turn % ANNOUNCE_ALL == 0)
 
     def also(self, work: Coroutine[Any, Any, None]) -> None:
         """Something more that runs until the service stops, and whose end by an error is the service's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,21 @@ def tables(path: str) -> dict[str, Any]:
         raise ConfigError(path, "", f"can't be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(path, "", f"is not TOML: {error}") from error
+
+
+def files(folder: Path) -> list[Path]:
+    """The TOML files of a folder, but for those that begin with a dot, as editors' do; none without a folder.
+
+    Raises `ConfigError` where it can't be looked into.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ConfigError(str(folder), "", f"can't be looked into: {error.strerror}") from error
+    return [folder / name for name in names if name.endswith(".toml") and not name.startswith(".")]
 
 
 def with_environment(tables: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:

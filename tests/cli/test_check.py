@@ -127,3 +127,43 @@ def test_the_readable_report_is_a_line_for_each_finding(configured: Cli) -> None
     assert done.returncode == 0
     assert all(line.startswith("ok      ") for line in done.stdout.splitlines())
     assert "\x1b" not in done.stdout
+
+
+MAIL = """
+[connections.post]
+gateway = "email.imap"
+host = "127.0.0.1"
+user = "help"
+password = "env:IDENTITY_KEY"
+[accounts.help]
+connection = "post"
+tenant = "acme"
+address = "mailto:help@acme.example"
+[accounts.sales]
+connection = "post"
+tenant = "globex"
+address = "mailto:sales@acme.example"
+"""
+
+
+def test_a_process_of_one_channel_is_checked_as_it_sees_itself(configured: Cli) -> None:
+    """Its pod has no other channel's secrets, and its image not everybody's gateways."""
+    configured.publish()
+    edit(configured, "[accounts.uk-sms]", MAIL.replace("IDENTITY_KEY", "MISSING") + "[accounts.uk-sms]")
+    with (configured.folder / "sluiceway.toml").open("a") as stream:
+        stream.write('[connections.birds]\ngateway = "raven.post"\n')
+    done = configured.run("check", "sms", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "post" not in done.stdout
+    done = configured.run("check", "--json")
+    assert done.returncode == 1
+    assert "no gateway named raven.post is installed" in done.stdout
+    assert configured.run("account", "check", "sms").returncode == 0
+    assert configured.run("account", "list").returncode == 0
+
+
+def test_what_a_process_would_refuse_at_its_start_is_told_here(configured: Cli) -> None:
+    edit(configured, "[accounts.uk-sms]", MAIL + "[accounts.uk-sms]")
+    done = configured.run("account", "check")
+    assert done.returncode == 1
+    assert "its accounts belong to one tenant" in done.stdout

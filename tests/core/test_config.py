@@ -235,8 +235,26 @@ def test_a_variable_for_a_section_that_is_no_table_leaves_the_mistake_to_be_told
 def test_only_the_channels_asked_for_are_served(tmp_path: Path) -> None:
     loaded, _ = load(tmp_path)
     assert [served.name for served in accounts.of(loaded, ["sms"])] == ["a"]
-    with pytest.raises(ConfigError, match="none is of the channel fax; it has sms"):
+    with pytest.raises(ConfigError, match=r"no installed gateway is of the channel fax; there are .*email, .*sms, "):
         accounts.of(loaded, ["sms", "fax"])
+
+
+def test_a_channel_without_a_connection_is_served_when_it_has_one(tmp_path: Path) -> None:
+    """As a pod may start before its first account is there."""
+    loaded, _ = load(tmp_path)
+    assert not list(accounts.of(loaded, ["whatsapp"]))
+
+
+def test_somebody_elses_gateway_need_not_be_installed_where_its_channel_is_not_served(tmp_path: Path) -> None:
+    other = FILE + '[connections.birds]\ngateway = "raven.post"\n'
+    other += '[accounts.north]\nconnection = "birds"\ntenant = "acme"\naddress = "x-raven:north"\n'
+    file = tmp_path / "sluiceway.toml"
+    file.write_text(other)
+    loaded = config.load(str(file), ENVIRONMENT)
+    assert [served.name for served in accounts.of(loaded, ["sms"])] == ["a"]
+    for channels in ((), ("raven",)):
+        with pytest.raises(ConfigError, match=r"no gateway named raven\.post is installed"):
+            accounts.of(loaded, channels)
 
 
 def test_an_account_of_a_connection_that_is_left_out_says_so(tmp_path: Path) -> None:

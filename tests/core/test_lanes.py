@@ -122,3 +122,24 @@ async def test_draining_nothing_is_done_at_once(timeout_s: float) -> None:
         raise AssertionError("nothing was put")
 
     await Lanes(work).drain(timeout_s)
+
+
+async def test_who_is_busy_has_more_time_at_the_end() -> None:
+    begun: dict[str, asyncio.Task[None] | None] = {}
+    ended: list[str] = []
+
+    async def work(item: str) -> None:
+        begun[item] = asyncio.current_task()
+        try:
+            await asyncio.sleep(0.3)
+        except asyncio.CancelledError:
+            ended.append(f"{item} cut off")
+            raise
+        ended.append(f"{item} done")
+
+    lanes = Lanes(work)
+    lanes.put("a", "idle")
+    lanes.put("b", "busy")
+    await until(lambda: len(begun) == 2, "both have begun")
+    await lanes.drain(0, {begun["busy"]}, 10)
+    assert ended == ["idle cut off", "busy done"]

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sluiceway import accounts, accountwork, config, metrics
+from sluiceway import accounts, accountwork, announcer, config, metrics, outbound, reload
 from sluiceway.errors import Unavailable
+from sluiceway.gateway import Deliverer, Files, Outbound, Sent
 from sluiceway.reload import Reloader
 from sluiceway.testing.nats import NatsServer
 from sluiceway.testing.ports import free_port
 from sluiceway.wire import Request, Response
 from sluiceway_contracts import AccountUnknown, Event, MessageReceived, MessageSent, MessageStatus
+from sluiceway_gateways.sms.twilio import TwilioSms
 
 from .conftest import ENVIRONMENT, TWILIO, Rig, _numbers, until
 
@@ -54,7 +58,7 @@ def line(name: str, number: str, tenant: str = "acme") -> str:
 
 
 @asynccontextmanager
-async def folder(tmp_path: Path, server: NatsServer) -> AsyncIterator[Folder]:
+async def folder(tmp_path: Path, server: NatsServer, *, wait: bool = True) -> AsyncIterator[Folder]:
     api = free_port()
     values = {"url": server.url, "number": next(_numbers), "hooks": free_port(), "probes": free_port(), "api": api}
     file = tmp_path / "sluiceway.toml"
@@ -68,10 +72,16 @@ async def folder(tmp_path: Path, server: NatsServer) -> AsyncIterator[Folder]:
     rig = Folder(loaded.core, accounts.of(loaded), api)
     rig.folder, rig.loaded, rig.reloader = tmp_path / "accounts.d", loaded, Reloader(loaded, (), ENVIRONMENT)
     try:
-        await rig.start()
+        await (rig.start() if wait else rig.service.start())
         yield rig
     finally:
-        await rig.stop()
+        await (rig.stop() if wait else asyncio.gather(rig.service.stop(), rig.client.close()))
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reload, "SETTLE_S", 0.05)
+    monkeypatch.setattr(accountwork, "FAREWELL_LOOK_S", 0.05)
 
 
 @pytest.fixture
@@ -158,6 +168,10 @@ async def test_what_waits_for_an_account_is_carried_out_by_whoever_serves_it_nex
     assert not await rig.events("command.failed")
 
 
+async def _register_has(rig: Folder, key: str) -> bool:
+    return not await _register_lacks(rig, key)
+
+
 async def test_what_an_account_has_in_hand_is_finished_and_sent_once(rig: Folder) -> None:
     where = (await _written(rig)).subject
     for number in range(40):
@@ -204,6 +218,7 @@ MISTAKES = {
     "somebody's name": line("uk-sms", DE),
     "a section that is none of accounts": line("de-sms", DE) + "[http]\nmax_connections = 1\n",
     "a secret that is not there": SECOND,
+    "nothing, as while it is written": "",
 }
 
 
@@ -221,6 +236,29 @@ async def test_one_mistake_and_all_goes_on_as_before_until_it_is_mended(rig: Fol
     assert metrics.reload_success._value.get() == 1
 
 
+async def test_a_folder_that_is_gone_or_can_not_be_looked_into_takes_no_account_away(rig: Folder) -> None:
+    await rig.reload()
+    elsewhere = rig.folder.rename(rig.folder.parent / "elsewhere")
+    await rig.reload()
+    assert rig.names == {"uk-sms"}
+    assert metrics.reload_success._value.get() == 0
+    rig.folder.write_text("no folder")
+    await rig.reload()
+    assert rig.names == {"uk-sms"}
+    rig.folder.unlink()
+    elsewhere.rename(rig.folder)
+    await rig.reload()
+    assert metrics.reload_success._value.get() == 1
+
+
+async def test_what_editors_leave_beside_a_file_is_none_of_ours(rig: Folder) -> None:
+    (rig.folder / ".#uk.toml").symlink_to("somebody@somewhere.1234")
+    rig.write("._uk.toml", "\0")
+    rig.write("de.toml", line("de-sms", DE))
+    await rig.reload()
+    assert rig.names == {"uk-sms", "de-sms"}
+
+
 async def test_a_secrets_file_that_was_missing_is_waited_for(rig: Folder) -> None:
     rig.write("de.toml", SECOND + line("de-sms", DE).replace("twilio-uk", "x"))
     await rig.reload()
@@ -228,6 +266,18 @@ async def test_a_secrets_file_that_was_missing_is_waited_for(rig: Folder) -> Non
     (rig.folder.parent / "missing").write_text("0123456789abcdef")
     await rig.reload()
     assert rig.names == {"uk-sms", "de-sms"}
+
+
+async def test_before_nats_was_reached_nothing_is_called_wrong(tmp_path: Path, own_nats: NatsServer) -> None:
+    own_nats.kill()
+    async with folder(tmp_path, own_nats, wait=False) as rig:
+        rig.write("de.toml", line("de-sms", DE))
+        assert not await rig.reloader._look(rig.service.renew)
+        assert metrics.reload_success._value.get() == 1
+        own_nats.restart()
+        await until(lambda: rig.service.ready, "the service is ready")
+        assert await rig.reloader._look(rig.service.renew)
+        assert rig.names == {"uk-sms", "de-sms"}
 
 
 async def test_files_that_are_as_before_are_not_read_again(rig: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,6 +363,108 @@ async def test_it_looks_at_once_when_told_and_outlives_whatever_breaks(rig: Fold
     finally:
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
+
+
+async def test_what_a_provider_was_asked_is_awaited_longer_than_a_process_that_ends_would(
+    rig: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbound, "DRAIN_S", 0.05)
+    where, asked, original = (await _written(rig)).subject, asyncio.Event(), rig.provider.answer
+
+    async def slow(request: Request) -> Response:
+        asked.set()
+        await asyncio.sleep(1)
+        return await original(request)
+
+    monkeypatch.setattr(rig.provider, "answer", slow)
+    await rig.send("It takes a while.", conversation_id=where)
+    await asked.wait()
+    rig.write("de.toml", line("de-sms", DE))
+    await rig.reload()
+    await rig.until_event("message.sent")
+    statuses = [e.data.status for e in await rig.events("message.status") if isinstance(e.data, MessageStatus)]
+    assert "unknown" not in statuses
+
+
+async def test_a_gateway_that_breaks_at_its_end_keeps_nobody_from_being_served(
+    rig: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Breaking(TwilioSms, Deliverer):
+        async def deliver(self, message: Outbound, files: Files) -> Sent:
+            raise NotImplementedError
+
+        async def close(self) -> None:
+            raise OSError("it broke")
+
+    settings: Any = rig.accounts.connections["twilio-uk"].settings
+    monkeypatch.setitem(rig.accounts.gateways, "twilio-uk", Breaking(settings))
+    rig.write("de.toml", line("de-sms", DE))
+    await rig.reload()
+    await rig.text("Hallo", account="de-sms")
+    where = (await rig.events("message.received"))[-1].subject
+    await rig.send("Unterwegs.", account="de-sms", conversation_id=where)
+    await rig.until_event("message.sent")
+
+
+async def test_two_changes_one_after_the_other_are_told_in_their_order(
+    rig: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a NATS that is far away: whoever is told of may have left meanwhile."""
+    original = rig.service._register.get
+
+    async def get(key: str) -> Any:
+        await asyncio.sleep(0.02)
+        return await original(key)
+
+    monkeypatch.setattr(rig.service._register, "get", get)
+    numbers = {f"n{i}": f"+4477009{i:05}" for i in range(20)}
+    second = SECOND.replace("file:missing", "file:token")
+    rig.write("many.toml", second + "".join(line(n, v).replace("twilio-uk", "x") for n, v in numbers.items()))
+    await rig.reload()
+    (rig.folder / "many.toml").unlink()
+    await rig.reload()
+    await until(lambda: _register_lacks(rig, "acme.sms.n19"), "the register has forgotten them")
+    assert not rig.service.link.closed.is_set(), "the process goes on"
+    assert await original("acme.sms.uk-sms") is not None
+
+
+async def test_an_account_that_another_process_has_taken_over_is_neither_dropped_nor_refused(
+    rig: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accountwork, "FAREWELL_S", 0)
+    rig.write("de.toml", line("de-sms", DE))
+    await rig.reload()
+    await until(lambda: _register_has(rig, "acme.sms.de-sms"), "it is told")
+    other = announcer.Announcer(rig.accounts, rig.service._register)
+    await other.announce()
+    rig.write("fr.toml", line("fr-sms", "+33700000123"))
+    await rig.reload()
+    (rig.folder / "de.toml").unlink()
+    await rig.reload()
+    await asyncio.sleep(0.5)
+    assert await rig.service._register.get("acme.sms.de-sms") is not None
+    await rig.send("Unterwegs.", account="de-sms", to=("tel:+447700900777",))
+    await asyncio.sleep(0.5)
+    assert not await rig.events("command.failed"), "it waits for the process that has come for the account"
+
+
+async def test_who_has_said_nothing_for_long_is_taken_to_be_gone(rig: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    register, served = rig.service._register, rig.account()
+    other = announcer.Announcer(rig.accounts, register)
+    await other.announce()
+    await rig.service._announcer._look(served, again=True)
+    assert (found := await register.get(served.key)) is not None
+    assert found.value.by == other._me
+    monkeypatch.setattr(announcer, "GONE", datetime.timedelta(0))
+    await rig.service._announcer._look(served, again=True)
+    assert (found := await register.get(served.key)) is not None
+    assert found.value.by == rig.service._announcer._me
+
+
+async def test_an_account_that_is_healed_elsewhere_is_not_paused_here(rig: Folder) -> None:
+    metrics.paused.labels("uk-sms").set(1)
+    await rig.service._announcer._look(rig.account(), again=False)
+    assert metrics.paused.labels("uk-sms")._value.get() == 0
 
 
 async def test_a_paused_account_that_is_removed_is_not_paused_for_ever(rig: Folder) -> None:

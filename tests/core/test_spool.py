@@ -411,16 +411,21 @@ async def test_a_line_that_cannot_be_read_is_set_aside_and_holds_nothing_up(
         assert (folder / BAD / "7.ndjson").is_dir()
 
 
-async def test_a_record_of_a_connection_that_is_gone_is_set_aside(
-    tmp_path: Path, own_nats: NatsServer, folder: Path
+@pytest.mark.parametrize("channel", ["sms", ""])
+async def test_a_record_of_a_connection_that_is_gone_becomes_a_dead_letter_and_holds_up_nobody(
+    tmp_path: Path, own_nats: NatsServer, folder: Path, channel: str
 ) -> None:
+    """One that was written by an earlier version does not say its channel."""
     async with spooling(tmp_path, own_nats, folder) as rig:
         await rig.service.stop()
-        gone = Record(connection="gone", arrived_at=now(), facts=(fact("received"),))
+        gone = Record(connection="gone", channel=channel, arrived_at=now(), facts=(fact("received"),))
         (folder / "5.ndjson").write_bytes(gone.encode())
         async with next_process(rig):
             await until(empty(folder), "the spool is empty")
-        assert (folder / BAD / "5.ndjson").read_bytes() == gone.encode()
+            (unknown,) = await rig.events("account.unknown")
+            assert (unknown.channel, unknown.tenant) == (channel or None, "_")
+            assert isinstance(unknown.data, AccountUnknown)
+            assert unknown.data.connection == "gone"
 
 
 async def test_what_an_earlier_process_never_finished_writing_is_removed(

@@ -137,6 +137,7 @@ class Consumer:
         """Until a first message comes to us, which says that the pin is ours; the message itself comes again."""
         async with Inbox(self._link) as inbox:
             while True:
+                await self._free_orphans()
                 await self._pull(inbox, batch=1)
                 message = await inbox.next(PULL_EXPIRES_S + 2)
                 headers = (message.headers or {}) if message is not None else {}
@@ -147,7 +148,6 @@ class Consumer:
                     return
                 if (status := headers.get("Status", "408")) not in _WAITED:
                     raise ConsumerError(f"{status} {headers.get('Description', 'no such consumer')}")
-                await self._free_orphans()
 
     async def _free_orphans(self) -> None:
         """The server pins only with a message: what was given to a process that died must be given again first."""

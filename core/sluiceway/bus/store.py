@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -16,6 +17,7 @@ T = TypeVar("T")
 WRONG_LAST_SEQUENCE = (10071, 10164)
 """nats-server's err_code for a lost compare-and-set (server/errors.json)."""
 _DELETED, _EXPECTED, _SEQUENCE = "KV-Operation", "Nats-Expected-Last-Subject-Sequence", "Nats-Sequence"
+_WRITTEN = "Nats-Time-Stamp"
 """https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-8.md"""
 _KEY = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 """The server would take a `*` or `>` in what is read for any key, and answers nothing where a token is empty."""
@@ -56,6 +58,11 @@ class Bucket(Generic[T]):
     async def get(self, key: str) -> Entry[T] | None:
         """The latest value; None where there is none. Raises `Unavailable`."""
         return self._entry(await self._last(key))
+
+    async def written_at(self, key: str) -> datetime.datetime | None:
+        """When the key was written last, by the server's clock; None where it never was. Raises `Unavailable`."""
+        message = await self._last(key)
+        return datetime.datetime.fromisoformat((message.headers or {})[_WRITTEN]) if message is not None else None
 
     async def look(self, key: str) -> tuple[T | None, int]:
         """The latest value, and the revision to `update`, that of its deletion too. Raises `Unavailable`."""
@@ -102,10 +109,6 @@ class Bucket(Generic[T]):
     async def delete(self, key: str, revision: int) -> None:
         """Delete the key if its revision is still this one. Raises `Conflict` or `Unavailable`."""
         await self._write(key, b"", {_DELETED: "DEL", _EXPECTED: str(revision)})
-
-    async def drop(self, key: str) -> None:
-        """Delete whatever there is. Raises `Unavailable`."""
-        await self._write(key, b"", {_DELETED: "DEL"})
 
     async def _write(self, key: str, payload: bytes, headers: dict[str, str]) -> int:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -67,10 +68,11 @@ def list_(*, as_json: bool, file: str | None) -> None:
 
 @command.command(epilog="Example:  sluiceway account check --no-secrets")
 @click.option("--no-secrets", is_flag=True, help="Secrets are not here, as in a pipeline; take each to be there.")
+@options.channels
 @options.as_json
 @options.config
-def check(*, no_secrets: bool, as_json: bool, file: str | None) -> None:
-    """Check connections and accounts, those of the folder [reload] names too. NATS is not asked.
+def check(*, channels: tuple[str, ...], no_secrets: bool, as_json: bool, file: str | None) -> None:
+    """Check connections and accounts, those of the folder [reload] names too, or those of CHANNELs. NATS is not asked.
 
     Exit code 1 where something is wrong: then a running gateway would go on with what it has.
     """
@@ -79,7 +81,7 @@ def check(*, no_secrets: bool, as_json: bool, file: str | None) -> None:
     from .check import Finding, of_accounts, tell
 
     try:
-        findings = [*of_accounts(load(file, secrets=() if no_secrets else None))]
+        findings = [*of_accounts(load(file, secrets=() if no_secrets else None), channels)]
     except ConfigError as error:
         findings = [Finding("configuration", "failed", str(error))]
     for finding in findings:
@@ -100,14 +102,18 @@ async def _looked(config: Config) -> tuple[list[Row], str | None]:
             rows = mine | {key: _elsewhere(key, notice) for key, notice in notices.items() if key not in mine}
             for key, row in rows.items():
                 row.state = notices[key].health if key in notices else NOBODY
-                row.waiting = await _waiting(link, config, row)
+            for row in rows.values():
+                with contextlib.suppress(Unavailable):  # we may not ask
+                    row.waiting = await _waiting(link, config, row)
     except Unavailable as error:
         return [*mine.values()], str(error)
     return [*rows.values()], None
 
 
 def _configured(config: Config) -> list[Row]:
-    connections = config.connections()
+    from .. import plugins
+
+    connections = config.connections(plugins.channels())  # of gateways that are not installed here, others tell
     return [
         Row(
             name=name,

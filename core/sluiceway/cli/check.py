@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -35,10 +35,13 @@ class Finding(msgspec.Struct):
 @click.option(
     "--ready", "urls", multiple=True, metavar="URL", help="Ask this running process, and look at nothing else."
 )
+@options.channels
 @options.as_json
 @options.config
-def command(*, urls: tuple[str, ...], as_json: bool, file: str | None) -> None:
+def command(*, channels: tuple[str, ...], urls: tuple[str, ...], as_json: bool, file: str | None) -> None:
     """Check the configuration, secrets and all, and the NATS that it names. Exit code 1 where something is wrong.
+
+    With CHANNELs, of connections and accounts those of these alone, as the process that serves them sees them.
 
     With --ready, ask instead whether the processes whose probes are at these addresses, such as http://sms:9090, are
     ready.
@@ -54,14 +57,14 @@ def command(*, urls: tuple[str, ...], as_json: bool, file: str | None) -> None:
     except ConfigError as error:
         tell(Finding("configuration", "failed", str(error)), as_json=as_json)
         sys.exit(1)
-    if not options.run(_check(config, as_json=as_json)):
+    if not options.run(_check(config, channels, as_json=as_json)):
         sys.exit(1)
 
 
-async def _check(config: Config, *, as_json: bool) -> bool:
+async def _check(config: Config, channels: Collection[str], *, as_json: bool) -> bool:
     """Tell of each finding as it is found; whether none failed."""
     good = True
-    for finding in _configuration(config):
+    for finding in _configuration(config, channels):
         good = good and finding.state != "failed"
         tell(finding, as_json=as_json)
     async for finding in _nats(config.core):
@@ -100,34 +103,39 @@ async def _ready(urls: tuple[str, ...], *, as_json: bool) -> bool:
     return good
 
 
-def of_accounts(config: Config) -> Iterator[Finding]:
-    """Connections and accounts."""
+def of_accounts(config: Config, channels: Collection[str]) -> Iterator[Finding]:
+    """Connections and accounts, of these channels or of all."""
     from ..accounts import Accounts
+    from ..desk import check_tenants
 
-    core = config.core
+    url, mine = config.core.http.base_url, config.connections_of(channels)
     connections, accounts = {}, {}
-    for name in config.connection_names:
+    for name in mine:
         try:
             connections[name] = found = config.connection(name)
-            yield Finding(f"connection {name}", "ok", f"{found.gateway} at {found.inlet(core.http.base_url)}")
+            yield Finding(f"connection {name}", "ok", f"{found.gateway} at {found.inlet(url)}")
         except ConfigError as error:
             yield Finding(f"connection {name}", "failed", str(error))
-    for name in config.account_names:
+    for name in config.accounts_on(mine):
         try:
             accounts[name] = account = config.account(name, connections)
-            Accounts(connections, accounts, core.http.base_url, config.file)  # refuses the same address twice
+            Accounts(connections, accounts, url, config.file)  # refuses the same address twice
             yield Finding(f"account {name}", "ok", f"{account.address} of {account.tenant} on {account.connection}")
         except ConfigError as error:
             accounts.pop(name, None)
             yield Finding(f"account {name}", "failed", str(error))
+    try:
+        check_tenants(Accounts(connections, accounts, url, config.file))
+    except ConfigError as error:
+        yield Finding("tenants", "failed", str(error))
 
 
-def _configuration(config: Config) -> Iterator[Finding]:
+def _configuration(config: Config, channels: Collection[str]) -> Iterator[Finding]:
     from ..identity import Identity
 
     core = config.core
     yield Finding("configuration", "ok", config.file)
-    yield from of_accounts(config)
+    yield from of_accounts(config, channels)
     if core.identity.key is None:
         yield Finding(
             "identity key", "skipped", "`sluiceway up` makes one; `sluiceway run` needs it in the configuration"

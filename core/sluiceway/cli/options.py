@@ -31,6 +31,11 @@ def token(context: click.Context, parameter: click.Parameter, value: str | None)
         raise click.BadParameter(str(error)) from error
 
 
+def tokens(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Several of them."""
+    return tuple(found for value in values if (found := token(context, parameter, value)) is not None)
+
+
 def conversation(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """A conversation's id, or the usage error that it is none."""
     if value is None or is_uuid(value):
@@ -58,6 +63,9 @@ def seconds(context: click.Context, parameter: click.Parameter, value: str) -> f
     if found is None:
         raise click.BadParameter(f"{value!r} is no duration: write a number and s, m, h or d, such as 30s or 10m")
     return int(found[1]) * UNITS_S[found[2]]
+
+
+channels = click.argument("channels", nargs=-1, metavar="[CHANNEL…]", callback=tokens)
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
