@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import os
 import random
@@ -160,8 +161,8 @@ async def fill_stream(stage: Stage) -> None:
 async def fill_disk(stage: Stage) -> None:
     before, disk = stage.refused, stage.world.folder / "disk"
     ballast = disk / "ballast"
-    with ballast.open("wb") as stream:
-        free = _free(str(disk))
+    free = _free(str(disk))
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as stream:  # the server may fill it first
         stream.write(bytes(max(0, free - BALLAST_LEAVES)))
     await _until_refused(stage, before)
     ballast.unlink()
