@@ -103,6 +103,25 @@ def of_streams(nats: Nats, user: str, tenants: Iterable[str]) -> Permissions:
     return Permissions(inbox_prefix=inbox, publish=_published(nats, publish), subscribe=[f"{inbox}.>"])
 
 
+def of_operator(nats: Nats, user: str, tenants: Iterable[str]) -> Permissions:
+    """For people's commands: backup, restore, streams, dead letters, accounts, consumers, and what agents' do.
+
+    It reads and writes all that is of any tenant; files have a bucket of each of these. Who restores makes any stream.
+    """
+    ours, tenants = _Subjects(nats), sorted(set(tenants))
+    inbox, names = _inbox(nats, user), ours.layout.with_media(tenants)
+    publish = [
+        f"{ours.api}.STREAM.NAMES",
+        *(f"{ours.api}.STREAM.{call}.{name}" for name in names for call in ("INFO", "CREATE", "SNAPSHOT", "RESTORE")),
+        *(f"$JS.SNAPSHOT.{way}.{name}.*" for name in names for way in ("ACK", "RESTORE")),
+        f"{ours.api}.STREAM.PURGE.{ours.layout.events}",
+        *ours.operating(),
+    ]
+    for tenant in tenants:
+        publish += ours.files(tenant)
+    return Permissions(inbox_prefix=inbox, publish=_published(nats, publish), subscribe=[f"{inbox}.>"])
+
+
 def of_reader(nats: Nats, name: str, tenant: str) -> Permissions:
     """For the user of the consumer `name`, a helpdesk's: its tenant's events, commands, questions and records.
 
@@ -204,6 +223,25 @@ class _Subjects:
         """A consumer that one process at a time is pinned to."""
         yield from (f"{self.api}.CONSUMER.{call}.{consumer}" for call in ("INFO", "RESET", "UNPIN", "MSG.NEXT"))
         yield from _acks(consumer)
+
+    def operating(self) -> Iterator[str]:
+        """Asking and commanding for any tenant, receiving a delivery again, and looking at all of it."""
+        layout, api = self.layout, self.api
+        yield from (f"{self.start}.*.{room}.>" for room in ("ask", "commands", "events", "fetches", "scheduled"))
+        for bucket in (layout.identity, layout.messages):
+            yield f"$KV.{bucket}.>"
+        for bucket in (layout.identity, layout.messages, layout.state, layout.accounts):
+            yield f"{api}.DIRECT.GET.KV_{bucket}.>"
+        yield from (
+            f"{api}.DIRECT.GET.{layout.dead}",
+            f"{api}.DIRECT.GET.{layout.events}.{self.start}.*.events.message.received.>",
+        )
+        yield f"{api}.CONSUMER.INFO.{layout.commands}.*"
+        for stream in (layout.events, f"KV_{layout.state}"):
+            yield f"{api}.STREAM.MSG.GET.{stream}"
+            yield from (f"{api}.CONSUMER.{call}.{stream}.>" for call in ("CREATE", "MSG.NEXT"))
+        yield f"{api}.CONSUMER.LIST.{layout.events}"
+        yield from (f"{api}.CONSUMER.{call}.{layout.events}.*" for call in ("INFO", "DELETE"))
 
     def erasing(self, stream: str) -> Iterator[str]:
         """Finding what is of one person, and overwriting it."""

@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from sluiceway.bus import snapshot
+from sluiceway.bus import backup as snapshots
 from sluiceway.bus.link import Link
 from sluiceway.bus.streams import Layout
 from sluiceway.config import Nats
@@ -155,11 +155,11 @@ async def backup(url: str, folder: Path) -> None:
     await other.connect(60)
     try:
         started = time.perf_counter()
-        names = await snapshot.names(link, Layout(link.settings))
-        saved = [await snapshot.save(link, name, folder / "backup") for name in names]
+        saved = [one async for one in snapshots.save(link, Layout(link.settings), folder / "backup")]
         saved_s, started = time.perf_counter() - started, time.perf_counter()
-        for one in saved:
-            await snapshot.restore(other, folder / "backup" / one.name)
+        failed = [one async for one in snapshots.restore(other, folder / "backup") if isinstance(one, snapshots.Failed)]
+        if failed:
+            raise click.ClickException(f"not restored: {failed}")
         size = sum(one.size for one in saved) / 1e6
         click.echo(f"backup: {size:,.0f} MB in {saved_s:.1f} s; restored in {time.perf_counter() - started:.1f} s")
     finally:

@@ -58,4 +58,5 @@ def test_nothing_to_save_and_nothing_to_restore_are_told(own: Cli, tmp_path: Pat
     (tmp_path / "empty").mkdir()
     done = own.run("restore", "empty")
     assert done.returncode == 1
-    assert "empty has no backup; name the folder that `sluiceway backup` told" in done.stderr
+    assert "empty has no whole backup: manifest.json is missing" in done.stderr
+    assert "name the folder that `sluiceway backup` told" in done.stderr

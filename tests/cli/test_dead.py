@@ -40,10 +40,10 @@ def a_command() -> Command:
 
 def put_aside(cli: Cli, *letters: tuple[str, bytes, dict[str, str]]) -> None:
     """Dead letters: the subject's last tokens, the body, the headers."""
-    asyncio.run(_put_aside(cli.nats, letters))
+    asyncio.run(put_letters_aside(cli.nats, letters))
 
 
-async def _put_aside(nats: Nats, letters: tuple[tuple[str, bytes, dict[str, str]], ...]) -> None:
+async def put_letters_aside(nats: Nats, letters: tuple[tuple[str, bytes, dict[str, str]], ...]) -> None:
     link = Link(nats, "test")
     await link.connect()
     await ensure(link, Layout(nats), create=True)

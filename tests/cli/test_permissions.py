@@ -83,7 +83,7 @@ def test_with_any_account_none_is_named(brands: Cli) -> None:
 
 
 def test_the_dispatcher_and_the_streams_job_have_every_tenants_bucket(brands: Cli) -> None:
-    for role in ("dispatcher", "streams"):
+    for role in ("dispatcher", "streams", "operator"):
         told = printed(brands, role, "--tenant", "initech")
         assert told["user"] == role
         for tenant in ("acme", "globex", "initech"):
@@ -108,9 +108,15 @@ def test_a_reader_is_what_consumer_add_prints(cli: Cli) -> None:
 
 
 def test_what_is_printed_is_nats_servers_configuration(brands: Cli) -> None:
-    roles = (("gateway", "sms"), ("dispatcher",), ("streams",), ("reader", "acme-desk", "--tenant", "acme"))
+    roles = (
+        ("gateway", "sms"),
+        ("dispatcher",),
+        ("streams",),
+        ("operator",),
+        ("reader", "acme-desk", "--tenant", "acme"),
+    )
     users = "\n".join(brands.run("permissions", *role).stdout for role in roles)
-    for name in ("ACME_GLOBEX_SMS", "DISPATCHER", "STREAMS", "ACME_DESK"):
+    for name in ("ACME_GLOBEX_SMS", "DISPATCHER", "STREAMS", "OPERATOR", "ACME_DESK"):
         assert f"password: ${name}_PASSWORD" in users
         users = users.replace(f"${name}_PASSWORD", '"only for tests"')
     with nats_server(brands.folder / "nats", f"authorization {{ users: [\n{users}\n] }}"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from sluiceway.config import Nats
 from sluiceway.testing.nats import NatsServer, nats_server
 from sluiceway.testing.ports import free_port
 
-from .conftest import TWILIO, Cli, received, settings, until
+from .conftest import COMMAND, TWILIO, Cli, received, settings, until
 
 USERS = """
 authorization { users: [
@@ -163,6 +164,47 @@ def test_in_a_cluster_they_are_made_with_replicas_but_with_no_more_than_it_has_s
     cli.environment["SLUICEWAY_NATS__REPLICAS"] = "3"
     assert states(told(cli, "create", "--tenant", "acme")) == {"made"}
     assert {row["stream"]["replicas"] for row in told(cli, "list", "--tenant", "acme").values()} == {3}
+
+
+def test_a_job_that_is_there_before_nats_waits_for_it_and_says_so_once(tmp_path: Path, processes: ExitStack) -> None:
+    with nats_server(tmp_path / "nats") as server:
+        cli = on(server, tmp_path, processes)
+        server.kill()
+        job = subprocess.Popen(
+            [COMMAND, "streams", "create", "--wait", "240"],
+            env=cli.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.callback(job.kill)
+        assert job.stderr is not None
+        said = job.stderr.readline()
+        assert said.startswith("waiting for NATS, 240 s at most: NATS at nats://127.0.0.1:")
+        server.restart()
+        out, more = job.communicate(timeout=60)
+        assert (job.returncode, more) == (0, "")
+        assert {line.split()[0] for line in out.splitlines()} == {"made"}
+
+
+def test_a_job_waits_until_a_cluster_has_all_its_servers(tmp_path: Path, processes: ExitStack) -> None:
+    cli = on(cluster(tmp_path, processes), tmp_path, processes, replicas="3")
+    made = cli.run("streams", "create", "--wait", "60", "--json")
+    assert made.returncode == 0, made.stdout
+    assert {json.loads(line)["state"] for line in made.stdout.splitlines()} <= {"made", "there"}
+    assert "note:" not in made.stderr
+
+
+def test_what_is_kept_once_in_a_cluster_is_noted(tmp_path: Path, processes: ExitStack) -> None:
+    cli = on(cluster(tmp_path, processes), tmp_path, processes)
+    for done in (cli.run("streams", "create", "--wait", "60"), cli.run("streams", "list")):
+        assert done.returncode == 0, done.stdout
+        assert "note: this NATS is a cluster, but [nats] replicas is 1" in done.stderr
+        assert done.stdout.count("note:") == 0
+
+
+def test_a_server_alone_is_not_noted(cli: Cli) -> None:
+    assert cli.run("streams", "create").stderr == cli.run("streams", "list").stderr == ""
 
 
 def test_a_full_server_is_told(tmp_path: Path, processes: ExitStack) -> None:

@@ -1,12 +1,14 @@
 """A stream as a file, and back: its messages, its settings, and how far each of its consumers is. Removes nothing.
 
 The format is the server's own (https://docs.nats.io/reference/reference-protocols/nats_api_reference). What is stored
-while it is read may be in it or not.
+while it is read may be in it or not. Files and folders are their owner's alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,7 +17,6 @@ import msgspec
 from ..errors import SluicewayError, Unavailable
 from .inbox import RECONNECTED, Inbox
 from .link import Link
-from .streams import Layout
 
 CHUNK_BYTES = 1 << 16
 SILENCE_S = 30
@@ -27,11 +28,12 @@ class SnapshotError(SluicewayError):
 
 
 class Saved(msgspec.Struct, frozen=True):
-    """A stream as it was: the server's words for its settings and its state, and the size of the file."""
+    """A stream as it was: the server's words for its settings and its state, and the size and SHA-256 of the file."""
 
     config: dict[str, Any]
     state: dict[str, Any]
     size: int = 0
+    sha256: str = ""
 
     @property
     def name(self) -> str:
@@ -42,49 +44,26 @@ class Saved(msgspec.Struct, frozen=True):
         return int(self.state.get("messages", 0))
 
 
-async def names(link: Link, layout: Layout) -> list[str]:
-    """The streams that there are, in the order in which they are to be saved. Raises `Unavailable`.
-
-    What was done is in the ledger, who a customer is in the table of contacts: these come last, so that nothing is in a
-    stream that they do not know of.
-    """
-    there = await _there(link)
-    first = [layout.commands, layout.scheduled, layout.fetches, layout.events, layout.dead]
-    tables = [f"KV_{name}" for name in (layout.state, layout.accounts, layout.identity, layout.messages)]
-    files = sorted(name for name in there if name.startswith(f"OBJ_{layout.media('')}"))
-    return [name for name in (*first, *files, *tables) if name in there]
-
-
-async def _there(link: Link) -> set[str]:
-    """All streams of the NATS account; the server tells a thousand at a time."""
-    there: set[str] = set()
-    while True:
-        found = await _call(link, "STREAM.NAMES", {"offset": len(there)})
-        more = set(found.get("streams") or ())
-        there |= more
-        if not more or len(there) >= found["total"]:
-            return there
-
-
 async def save(link: Link, name: str, folder: Path) -> Saved:
-    """Write a stream into a folder of its name. Raises `SnapshotError`, `Unavailable` or `OSError`."""
+    """Write a stream, onto the disk, in a folder of its name. Raises `SnapshotError`, `Unavailable` or `OSError`."""
     target = folder / name
-    await asyncio.to_thread(target.mkdir, parents=True)
+    await asyncio.to_thread(target.mkdir, mode=0o700)
     async with Inbox(link) as inbox:
-        found = await _call(
+        found = await call(
             link, f"STREAM.SNAPSHOT.{name}", {"deliver_subject": inbox.subject, "chunk_size": CHUNK_BYTES}
         )
-        with await asyncio.to_thread((target / DATA).open, "wb") as file:
-            size = await _take(link, inbox, file)
-    saved = Saved(config=found["config"], state=found["state"], size=size)
-    await asyncio.to_thread((target / META).write_bytes, msgspec.json.format(msgspec.json.encode(saved)))
+        with await asyncio.to_thread(_new, target / DATA) as file:
+            size, sha256 = await _take(link, inbox, file)
+            await asyncio.to_thread(_flush, file)
+    saved = Saved(config=found["config"], state=found["state"], size=size, sha256=sha256)
+    await asyncio.to_thread(write, target / META, msgspec.json.format(msgspec.json.encode(saved)))
     return saved
 
 
 async def restore(link: Link, folder: Path) -> Saved:
     """Make a stream of what `save` wrote; there must be none of its name. Raises as `save` does."""
     saved = msgspec.json.decode(await asyncio.to_thread((folder / META).read_bytes), type=Saved)
-    found = await _call(link, f"STREAM.RESTORE.{saved.name}", {"config": saved.config, "state": saved.state})
+    found = await call(link, f"STREAM.RESTORE.{saved.name}", {"config": saved.config, "state": saved.state})
     with await asyncio.to_thread((folder / DATA).open, "rb") as file:
         while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
             _checked(f"{saved.name} can't be restored", await _send(link, found["deliver_subject"], chunk))
@@ -92,9 +71,35 @@ async def restore(link: Link, folder: Path) -> Saved:
     return Saved(config=made["config"], state=made["state"], size=saved.size)
 
 
-async def _take(link: Link, inbox: Inbox, file: BinaryIO) -> int:
-    """Until the empty chunk that ends it; each is acknowledged, else no more come."""
-    size = 0
+def write(path: Path, data: bytes) -> None:
+    """A new file, which is on disk then, and its name in its folder. Raises `OSError`."""
+    with _new(path) as file:
+        file.write(data)
+        _flush(file)
+    sync(path.parent)
+
+
+def sync(folder: Path) -> None:
+    """Return when the names in a folder are on disk. Raises `OSError`."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _new(path: Path) -> BinaryIO:
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+
+def _flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+async def _take(link: Link, inbox: Inbox, file: BinaryIO) -> tuple[int, str]:
+    """Until the empty chunk that ends it: size and SHA-256. Each is acknowledged, else no more come."""
+    size, digest = 0, hashlib.sha256()
     while True:
         message = await inbox.next(SILENCE_S)
         if message is None or message is RECONNECTED:
@@ -102,8 +107,9 @@ async def _take(link: Link, inbox: Inbox, file: BinaryIO) -> int:
         if (status := (message.headers or {}).get("Status", "204")) != "204":
             raise SnapshotError(f"the server broke off: {status} {(message.headers or {}).get('Description', '')}")
         if not message.data:
-            return size
+            return size, digest.hexdigest()
         size += await asyncio.to_thread(file.write, message.data)
+        digest.update(message.data)
         if message.reply:
             await link.send(message.reply)
 
@@ -112,11 +118,19 @@ async def _send(link: Link, subject: str, chunk: bytes) -> bytes:
     return (await link.request(subject, chunk, timeout_s=SILENCE_S)).data
 
 
-async def _call(link: Link, call: str, request: dict[str, Any]) -> dict[str, Any]:
-    answer = await link.request(link.api(call), msgspec.json.encode(request), timeout_s=SILENCE_S)
+async def call(link: Link, what: str, request: dict[str, Any]) -> dict[str, Any]:
+    """JetStream's answer to an administrator's call. Raises `SnapshotError` or `Unavailable`."""
+    subject = link.api(what)
+    try:
+        answer = await link.request(subject, msgspec.json.encode(request), timeout_s=SILENCE_S)
+    except Unavailable:
+        if link.denied(subject):
+            remedy = "give it the permissions that `sluiceway permissions operator` prints"
+            raise SnapshotError(f"the NATS user may not publish to {subject}; {remedy}") from None
+        raise
     if not answer.data:
         raise Unavailable("this NATS has no JetStream")
-    return _checked(call.rpartition(".")[2], answer.data)
+    return _checked(what.rpartition(".")[2], answer.data)
 
 
 def _checked(what: str, answer: bytes) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from ..errors import SluicewayError, Unavailable
 from .link import Link
 
 DAY_S = 86_400
-_NOT_FOUND = 10059
+_NOT_FOUND, _NO_PEERS = 10059, 10005
+_UNAVAILABLE = 503
 _REMEDIES = {
     10005: "this NATS has not as many servers with room for it; add some, or set nats.replicas to less",
     10074: "one server alone keeps no replicas; set nats.replicas to 1, or use a cluster",
@@ -35,8 +36,15 @@ class StreamsError(SluicewayError):
     """A stream or bucket is missing or is not as the contract needs it; the text says what to do."""
 
 
+class NotYet(StreamsError):
+    """It can't be made now, but perhaps when more servers are there."""
+
+
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
-    """What the server says of a stream or bucket; `max_age_s` and `max_bytes` are 0 where there is no limit."""
+    """What the server says of a stream or bucket; `max_age_s` and `max_bytes` are 0 where there is no limit.
+
+    `clustered`: the server is not alone.
+    """
 
     name: str
     messages: int
@@ -45,6 +53,7 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     storage: str
     max_age_s: int
     max_bytes: int
+    clustered: bool = False
 
 
 class Looked(NamedTuple):
@@ -127,6 +136,7 @@ async def look(link: Link, name: str, wanted: dict[str, Any]) -> Looked | None:
         storage=config["storage"],
         max_age_s=config.get("max_age", 0) // 10**9,
         max_bytes=max(0, config.get("max_bytes", 0)),
+        clustered=_clustered(found),
     )
     try:
         _check(name, config, wanted)
@@ -177,6 +187,8 @@ async def _info(link: Link, name: str) -> dict[str, Any] | None:
     if (error := answer.get("error")) is not None:
         if error.get("err_code") == _NOT_FOUND:
             return None
+        if error.get("code") == _UNAVAILABLE:
+            raise Unavailable(f"JetStream can't answer now: {error.get('description')}")
         raise StreamsError(f"the stream {name} can't be looked at: {error.get('description')}")
     _count(name, answer)
     return answer
@@ -186,14 +198,19 @@ async def _create(link: Link, name: str, config: dict[str, Any]) -> None:
     answer = await _api(link, f"STREAM.CREATE.{name}", msgspec.json.encode(config))
     if (error := answer.get("error")) is not None:
         remedy = _REMEDIES.get(error.get("err_code", 0), "")
-        raise StreamsError(f"the stream {name} can't be created: {error.get('description')}; {remedy}".rstrip("; "))
+        kind = NotYet if error.get("err_code") == _NO_PEERS else StreamsError
+        raise kind(f"the stream {name} can't be created: {error.get('description')}; {remedy}".rstrip("; "))
     _count(name, answer)
 
 
 def _count(name: str, info: dict[str, Any]) -> None:
     """How safe it is; a server that is alone names no cluster."""
     metrics.stream_replicas.labels(name).set(info["config"]["num_replicas"])
-    metrics.clustered.set("name" in (info.get("cluster") or {}))
+    metrics.clustered.set(_clustered(info))
+
+
+def _clustered(info: dict[str, Any]) -> bool:
+    return "name" in (info.get("cluster") or {})
 
 
 async def _api(link: Link, call: str, payload: bytes) -> dict[str, Any]:

@@ -21,27 +21,25 @@ if TYPE_CHECKING:
 def command(*, folder: Path, file: str | None) -> None:
     """Save all streams, buckets and places of readers into a new folder below FOLDER, named by the time.
 
-    NATS's user must be an administrator's. Keep the identity key elsewhere: without it a backup is of no use.
+    Until it is whole its name ends in .partial. NATS's user must be an operator's (`sluiceway permissions operator`).
+    Keep the identity key elsewhere: without it a backup is of no use.
     """
     from ..config import load
 
-    options.run(_backup(load(file, optional=True).core, folder))
+    options.run(_backup(load(file, optional=True, secrets=("nats",)).core, folder))
 
 
 async def _backup(core: Core, folder: Path) -> None:
-    from ..bus import snapshot
+    from ..bus import backup
     from ..bus.streams import Layout
     from . import bus
 
     target = folder / datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
     async with bus.connected(core) as link:
-        found = await snapshot.names(link, Layout(bus.settings(core)))
-        if not found:
-            raise SluicewayError(f"there are no streams that begin with {core.nats.names}; is [nats] names right?")
-        for name in found:
-            try:
-                saved = await snapshot.save(link, name, target)
-            except OSError as error:
-                raise SluicewayError(f"{target / name} can't be written: {error.strerror}") from error
-            click.echo(f"{name}: {saved.messages:,} messages, {saved.size:,} bytes")
+        try:
+            async for saved in backup.save(link, Layout(core.nats), target):
+                click.echo(f"{saved.name}: {saved.messages:,} messages, {saved.size:,} bytes")
+        except OSError as error:
+            what = f"{target}{backup.PARTIAL} can't be written: {error.strerror}"
+            raise SluicewayError(f"{what}; what is in it is no backup, remove it") from error
     click.echo(f"saved in {target}")

@@ -25,6 +25,7 @@ Examples:
   sluiceway permissions gateway sms --tenant acme
   sluiceway permissions dispatcher --format json
   sluiceway permissions streams
+  sluiceway permissions operator --tenant acme
 """
 
 
@@ -138,6 +139,22 @@ def streams(*, tenants: tuple[str, ...], user: str, form: Format, file: str | No
 
     config = _config(file)
     _print(user, of_streams(config.core.nats, user, _all_tenants(config, tenants)), form)
+
+
+@command.command(epilog="Example:  sluiceway permissions operator --tenant globex")
+@tenants
+@_user("operator")
+@form
+@options.config
+def operator(*, tenants: tuple[str, ...], user: str, form: Format, file: str | None) -> None:
+    """What all other commands need: backup, restore, dead, account, consumer, streams, tail, send, contact and so on.
+
+    It may read and write everything of these tenants, and make streams: an administrator's.
+    """
+    from ..permissions import of_operator
+
+    config = _config(file)
+    _print(user, of_operator(config.core.nats, user, _all_tenants(config, tenants)), form)
 
 
 @command.command(epilog="Example:  sluiceway permissions reader acme-desk --tenant acme")

@@ -20,31 +20,30 @@ if TYPE_CHECKING:
 def command(*, folder: Path, file: str | None) -> None:
     """Make every stream and bucket that FOLDER has, as it was, before any gateway or dispatcher runs.
 
-    NATS's user must be an administrator's. What is there already is left as it is, and told; exit code 1 then.
+    NATS's user must be an operator's (`sluiceway permissions operator`). A backup that is not whole is refused. What is
+    there already is left as it is, and told; exit code 1 then.
     """
-    from ..bus.snapshot import META
     from ..config import load
 
-    there = sorted(path.parent for path in folder.glob(f"*/{META}"))
-    if not there:
-        raise SluicewayError(f"{folder} has no backup; name the folder that `sluiceway backup` told at its end")
-    options.run(_restore(load(file, optional=True).core, there))
+    options.run(_restore(load(file, optional=True, secrets=("nats",)).core, folder))
 
 
-async def _restore(core: Core, there: list[Path]) -> None:
-    from ..bus import snapshot
+async def _restore(core: Core, folder: Path) -> None:
+    from ..bus import backup
     from . import bus
 
-    failed = []
+    done = failed = 0
     async with bus.connected(core) as link:
-        for path in there:
-            try:
-                made = await snapshot.restore(link, path)
-            except (snapshot.SnapshotError, OSError) as error:
-                failed.append(path.name)
-                click.secho(f"{path.name}: {error}", fg="red", err=True)
-            else:
-                click.echo(f"{made.name}: {made.messages:,} messages")
+        try:
+            async for made in backup.restore(link, folder):
+                if isinstance(made, backup.Failed):
+                    failed += 1
+                    click.secho(f"{made.name}: {made.why}", fg="red", err=True)
+                else:
+                    done += 1
+                    click.echo(f"{made.name}: {made.messages:,} messages")
+        except OSError as error:
+            raise SluicewayError(f"{error.filename or folder} can't be read: {error.strerror}") from error
     if failed:
-        raise SluicewayError(f"{len(failed)} of {len(there)} were not restored")
+        raise SluicewayError(f"{failed} of {done + failed} were not restored")
     click.echo("now restart nats-server: only then it knows again what it has, and stores nothing twice")
