@@ -148,6 +148,20 @@ def test_a_gateway_has_the_defaults_but_for_what_it_says(tmp_path: Path) -> None
     assert "PodDisruptionBudget/sluiceway-voice" in found
 
 
+def test_what_only_gateways_have_does_not_reach_the_dispatcher_by_the_defaults(tmp_path: Path) -> None:
+    spool = {"spool": {"enabled": True}, "secrets": ["twilio"], "accounts": {"files": []}, "hooks": ["a"]}
+    scaled = {"autoscaling": {"enabled": True}, "ports": [{"name": "smtp", "port": 2525}]}
+    for defaults in (spool, scaled):
+        found = render(tmp_path, {"defaults": defaults})
+        assert found["Deployment/sluiceway-dispatcher"]["spec"]["replicas"] == 2
+        pod = pods(found)["Deployment/sluiceway-dispatcher"]
+        assert not {"spool", "secret-twilio"} & {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+        assert [port["name"] for port in pod["containers"][0]["ports"]] == ["probes"]
+        (accounts,) = (volume for volume in pod["volumes"] if volume["name"] == "accounts")
+        assert accounts["projected"]["sources"] == [{"configMap": {"name": "sluiceway-accounts"}}]
+        assert "HorizontalPodAutoscaler/sluiceway-dispatcher" not in found
+
+
 def test_an_image_of_ones_own_does_not_inherit_the_digest(tmp_path: Path) -> None:
     defaults = {"image": {"repository": "registry.example/sluiceway", "digest": f"sha256:{'0' * 64}"}}
     other = {"image": {"repository": "registry.example/other", "tag": "2.1"}}

@@ -40,7 +40,9 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- $_ := set $merged "image" (mustMergeOverwrite (deepCopy $merged.image) (dict "tag" "" "digest" "") $own.image) -}}
 {{- end -}}
 {{- if eq $key "dispatcher" -}}
-{{- $_ := mustMergeOverwrite $merged (dict "channels" (list "dispatcher") "hooks" list "ports" list) -}}
+{{- $none := dict "channels" (list "dispatcher") "hooks" list "ports" list "accounts" dict "secrets" list -}}
+{{- range $name, $value := $none }}{{ $_ := set $merged $name $value }}{{ end -}}
+{{- $_ := mustMergeOverwrite $merged (dict "spool" (dict "enabled" false) "autoscaling" (dict "enabled" false)) -}}
 {{- end -}}
 {{- if $merged.enabled }}{{ $_ := set $workloads $key $merged }}{{ end -}}
 {{- end -}}
