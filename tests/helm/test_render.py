@@ -216,10 +216,10 @@ def test_a_gateway_that_is_not_enabled_leaves_nothing_behind() -> None:
     assert not [key for key in rendered("ci/everything") if "voice" in key]
 
 
-def test_only_the_streams_job_has_the_administrators_login() -> None:
+def test_only_the_streams_job_has_the_login_that_makes_streams() -> None:
     for key, spec in pods(rendered("examples/production")).items():
         secrets = {volume.get("secret", {}).get("secretName") for volume in spec["volumes"]}
-        assert ("nats-admin" in secrets) == (key == "Job/sluiceway-streams"), key
+        assert ("nats-streams" in secrets) == (key == "Job/sluiceway-streams"), key
 
 
 def test_each_gateway_has_its_own_login_to_nats() -> None:
@@ -234,7 +234,7 @@ def test_each_gateway_has_its_own_login_to_nats() -> None:
         "sluiceway-dispatcher": "nats-dispatcher",
         "sluiceway-email": "nats-email",
         "sluiceway-sms": "nats-sms",
-        "sluiceway-streams": "nats-admin",
+        "sluiceway-streams": "nats-streams",
     }
 
 
