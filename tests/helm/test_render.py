@@ -258,10 +258,8 @@ def test_helm_test_asks_all_that_run() -> None:
     assert not {"config", "nats-login"} & {mount["name"] for mount in container["volumeMounts"]}
 
 
-def test_alerts_and_dashboard_are_installed_as_they_are_written() -> None:
+def test_the_dashboard_is_installed_as_it_is_written() -> None:
     found = rendered("ci/everything")
-    alerts = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text(encoding="utf-8"))
-    assert found["PrometheusRule/sluiceway-channels"]["spec"] == alerts
     dashboard = found["ConfigMap/sluiceway-channels-dashboard"]
     assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
     written = (CHART / "files" / "dashboard.json").read_text(encoding="utf-8")

@@ -103,6 +103,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "gateways.sms.config.probes.listen: the chart writes it",
     ),
     "a dispatcher with hooks": ({"dispatcher": {"hooks": ["a"]}}, "dispatcher.hooks: only gateways have hooks"),
+    "an alert that there is not": (
+        {"metrics": {"prometheusRule": {"disabled": ["SluicewayNothing"]}}},
+        "metrics.prometheusRule.disabled: there is no alert SluicewayNothing; there are Sluiceway",
+    ),
     "a key that is not known": ({"gateways": {"sms": {"replicaz": 3}}}, "replicaz"),
     "a section that is not known": ({"gatways": {}}, "gatways"),
     "a text for a number": ({"defaults": {"replicas": "3"}}, "replicas"),

@@ -24,6 +24,24 @@ accounts.files.{{ $file }} is not TOML: {{ $tables.Error }}
 {{- else if omit $tables "connections" "accounts" }}
 accounts.files.{{ $file }} has {{ omit $tables "connections" "accounts" | keys | sortAlpha | join ", " }}: a file of accounts has only connections and accounts; the rest belongs into defaults.config
 {{- end }}
+{{- range $kind := list "connections" "accounts" }}
+{{- range $name, $table := (get $tables $kind | default dict) }}
+{{- if kindIs "map" $table }}
+{{- range $key, $value := $table }}
+{{- if and (regexMatch "^((app|api_key)_)?secret$|^((access|verify)_)?token$|^(relay_)?password$|^(api|signing)_key$" $key) (not (regexMatch "^(env|file):" (toString $value))) }}
+accounts.files.{{ $file }}: {{ $kind }}.{{ $name }}.{{ $key }} has a secret in clear, which a ConfigMap would show; write file:/etc/sluiceway/secrets/<name>/<key> and name the Secret in gateways.<key>.secrets
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $alerts := list "SluicewayWorkloadGone" }}
+{{- range (.Files.Get "files/alerts.yaml" | fromYaml).groups }}{{ range .rules }}{{ $alerts = append $alerts .alert }}{{ end }}{{ end }}
+{{- range .Values.metrics.prometheusRule.disabled }}
+{{- if not (has . $alerts) }}
+metrics.prometheusRule.disabled: there is no alert {{ . }}; there are {{ join ", " $alerts }}
+{{- end }}
 {{- end }}
 {{- $hooks := dict }}
 {{- $nameless := list }}
