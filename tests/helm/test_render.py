@@ -250,6 +250,18 @@ def test_streams_are_made_before_anything_needs_them_and_again_at_each_upgrade()
     assert not [key for key in rendered("examples/shared-nats") if "streams" in key]
 
 
+def test_what_the_job_needed_goes_when_it_is_done_and_its_log_stays() -> None:
+    found = rendered("ci/everything")
+    policies = {key: r["metadata"].get("annotations", {}).get("helm.sh/hook-delete-policy") for key, r in found.items()}
+    assert {key: policy for key, policy in policies.items() if policy} == {
+        "ConfigMap/sluiceway-channels-streams": "before-hook-creation,hook-succeeded",
+        "NetworkPolicy/sluiceway-channels-streams": "before-hook-creation,hook-succeeded",
+        "Job/sluiceway-channels-streams": "before-hook-creation",
+        "NetworkPolicy/sluiceway-channels-test": "before-hook-creation,hook-succeeded",
+        "Pod/sluiceway-channels-test": "before-hook-creation",
+    }
+
+
 def test_helm_test_asks_all_that_run() -> None:
     (container,) = pods(rendered("ci/everything"))["Pod/sluiceway-channels-test"]["containers"]
     urls = [f"http://sluiceway-channels-{key}:9090" for key in ("dispatcher", "email", "sms")]  # chats has no pod

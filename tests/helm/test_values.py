@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import yaml
+
+from sluiceway import Gateway, Secret, plugins
 
 from .chart import CHART, HELMS, VALUES, helm, pods, render, written
 
@@ -86,6 +88,18 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"accounts": {"files": {"a.toml": "[log]\nlevel = 'debug'"}}},
         "accounts.files.a.toml has log: a file of accounts has only connections and accounts",
     ),
+    "a secret in clear": (
+        {"accounts": {"files": {"a.toml": '[connections.a]\ngateway = "sms.twilio"\ntoken = "0123"'}}},
+        "accounts.files.a.toml: connections.a.token has a secret in clear, which a ConfigMap would show",
+    ),
+    "an account's secret in clear": (
+        {"accounts": {"files": {"a.toml": '[accounts.a]\naccess_token = "0123"'}}},
+        "accounts.files.a.toml: accounts.a.access_token has a secret in clear",
+    ),
+    "a spool that is larger than its claim": (
+        {"gateways": {"sms": {"spool": {"enabled": True, "size": "1Gi", "maxBytes": 1073741825}}}},
+        "gateways.sms.spool.maxBytes is more than spool.size holds (1Gi)",
+    ),
     "accounts that are not there": (
         {"gateways": {"sms": {"accounts": {"files": ["b.toml"]}}}},
         "gateways.sms.accounts.files: there is no accounts.files.b.toml",
@@ -122,6 +136,26 @@ def test_wrong_values_are_refused_in_words_that_help(what: str, binary: str, tmp
     done = helm(binary, "template", "sluiceway", CHART, *minimal, "-f", written(tmp_path, values))
     assert done.returncode != 0
     assert words in done.stderr
+
+
+def test_a_secret_of_every_shipped_gateway_is_known_by_its_key() -> None:
+    """What core wants as env: or file: the chart wants so, too; and nothing else."""
+    faults = (CHART / "templates" / "_faults.tpl").read_text(encoding="utf-8")
+    (pattern,) = re.findall(r'regexMatch "(\^\(\(app\|.*?)" \$key', faults)
+    types = [type for name in plugins.installed() for type in _settings(plugins.gateway(name))]
+    fields = {name: hint for type in types for name, hint in get_type_hints(type).items()}
+    secret = {name for name, hint in fields.items() if Secret in (hint, *get_args(hint))}
+    assert {name for name in fields if re.search(pattern, name)} == secret
+
+
+def _settings(gateway: type[Gateway[Any, Any]]) -> tuple[type, type]:
+    return gateway.settings_type, gateway.account_type
+
+
+def test_a_spool_may_be_as_large_as_its_claim(tmp_path: Path) -> None:
+    for size, bytes in (("1Gi", 1 << 30), ("1G", 10**9), ("1.5Mi", 3 << 19), (1000000, 1000000), ("2000k", 2000000)):
+        spool = {"enabled": True, "size": size, "maxBytes": bytes}
+        assert "StatefulSet/sluiceway-sms" in render(tmp_path, {"gateways": {"sms": {"spool": spool}}})
 
 
 def test_everything_sets_every_value_of_a_gateway() -> None:

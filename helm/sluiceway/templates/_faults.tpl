@@ -86,6 +86,9 @@ gateways.{{ $key }}.image: with a repository of its own it needs a tag or a dige
 {{- if and $own.spool.enabled (not $own.spool.size) }}
 {{ $path }}.spool.size is missing: a spool needs storage of its own, such as 1Gi
 {{- end }}
+{{- if and $own.spool.enabled $own.spool.size (gt (float64 $own.spool.maxBytes) (include "sluiceway.bytes" $own.spool.size | float64)) }}
+{{ $path }}.spool.maxBytes is more than spool.size holds ({{ $own.spool.size }}): its disk would be full before it says so; leave a tenth of it free
+{{- end }}
 {{- if and $own.spool.enabled $own.autoscaling.enabled }}
 {{ $path }}: a spool is not scaled by itself: what is in the claim of a pod that was taken away would wait there; turn spool or autoscaling off
 {{- end }}
