@@ -182,6 +182,13 @@ def test_the_network_lets_out_to_dns_nats_and_the_proxy_alone() -> None:
     }
 
 
+def test_dns_is_asked_where_the_values_say_by_the_job_and_the_test_too(tmp_path: Path) -> None:
+    found = render(tmp_path, {"defaults": {"networkPolicy": {"dnsPorts": [5353]}}})
+    for key in ("sms", "dispatcher", "streams", "test"):
+        dns = found[f"NetworkPolicy/sluiceway-{key}"]["spec"]["egress"][0]
+        assert dns == {"ports": [{"port": 5353, "protocol": "UDP"}, {"port": 5353}]}, key
+
+
 def test_metrics_are_read_by_whom_the_values_name_and_hooks_by_everybody() -> None:
     sms = rendered("ci/minimal")["NetworkPolicy/sluiceway-sms"]["spec"]["ingress"]
     assert sms[0] == {"ports": [{"port": "hooks"}]}
