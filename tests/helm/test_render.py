@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -11,7 +12,7 @@ import pytest
 import yaml
 from kubernetes_validate import utils, validate  # type: ignore[import-untyped]  # it has none
 
-from .chart import CHART, HELMS, KUBERNETES, VALUES, Resource, helm, pods, rendered, template
+from .chart import CHART, HELMS, KUBERNETES, VALUES, Resource, helm, pods, render, rendered, template
 from .custom import SCHEMAS
 
 utils.schema_contents = cache(utils.schema_contents)  # it reads a megabyte for each resource
@@ -286,7 +287,12 @@ def test_the_dashboard_is_installed_as_it_is_written() -> None:
 
 
 def test_a_third_partys_gateway_is_added_by_values_alone() -> None:
-    (container,) = pods(rendered("examples/out-of-tree"))["Deployment/sluiceway-pigeon"]["containers"]
+    found = pods(rendered("examples/out-of-tree"))
+    for key in ("sms", "pigeon"):
+        (accounts,) = (v for v in found[f"Deployment/sluiceway-{key}"]["volumes"] if v["name"] == "accounts")
+        (source,) = accounts["projected"]["sources"]
+        assert [item["key"] for item in source["configMap"]["items"]] == [f"{key}.toml"], "it has no other's gateway"
+    (container,) = found["Deployment/sluiceway-pigeon"]["containers"]
     assert (container["image"], container["args"]) == ("registry.example/pigeonpost:1.0", ["run", "pigeon"])
 
 
@@ -299,5 +305,12 @@ def test_an_image_with_an_entry_point_of_its_own_is_run_as_it_wants() -> None:
 def test_the_nats_values_name_what_loses_nothing() -> None:
     small = yaml.safe_load((CHART / "examples" / "nats" / "small.yaml").read_text(encoding="utf-8"))
     assert small["config"]["jetstream"]["merge"] == {"sync_interval": "always"}
+    for values in (small, yaml.safe_load((CHART / "examples" / "nats" / "production.yaml").read_text("utf-8"))):
+        store = values["config"]["jetstream"]["fileStore"]
+        claim, store_takes = (int(size.removesuffix("Gi")) for size in (store["pvc"]["size"], store["maxSize"]))
+        assert store_takes == claim * 85 // 100, "JetStream says that it is full before the disk does"
+        memory = int(values["container"]["merge"]["resources"]["limits"]["memory"].removesuffix("Gi")) * 1024
+        limit = values["container"]["env"]["GOMEMLIMIT"]
+        assert int(limit[:-3]) * {"GiB": 1024, "MiB": 1}[limit[-3:]] == memory * 7 // 8
     production = yaml.safe_load((CHART / "examples" / "nats" / "production.yaml").read_text(encoding="utf-8"))
     assert production["config"]["cluster"] == {"enabled": True, "replicas": 3}
