@@ -254,7 +254,7 @@ def test_streams_are_made_before_anything_needs_them_and_again_at_each_upgrade()
         "helm.sh/hook-delete-policy": "before-hook-creation",
     }
     args = job["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert args == ["streams", "create", "--tenant", "acme", "--tenant", "globex"]
+    assert args == ["streams", "create", "--wait", "240", "--tenant", "acme", "--tenant", "globex"]
     assert not [key for key in rendered("examples/shared-nats") if "streams" in key]
 
 
