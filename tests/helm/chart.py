@@ -38,10 +38,10 @@ def helm(binary: str, *arguments: str | Path) -> subprocess.CompletedProcess[str
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def template(binary: str, *files: Path, kubernetes: str = KUBERNETES[0], release: str = "sluiceway") -> str:
+def template(binary: str, *files: Path, kubernetes: str = KUBERNETES[0], namespace: str = "channels") -> str:
     """What is rendered. Raises `AssertionError` with what Helm says against it."""
     values = [word for file in files for word in ("-f", str(file))]
-    done = helm(binary, "template", release, CHART, "--kube-version", kubernetes, "-n", "channels", *values)
+    done = helm(binary, "template", "sluiceway", CHART, "--kube-version", kubernetes, "-n", namespace, *values)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

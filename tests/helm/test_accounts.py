@@ -77,6 +77,16 @@ def test_a_gateway_sees_all_accounts_unless_it_chooses(tmp_path: Path) -> None:
     ]
 
 
+def test_a_gateway_that_chooses_no_file_sees_none(tmp_path: Path) -> None:
+    values = release(range(1), range(1))
+    values["accounts"] |= {"existingConfigMaps": ["more"]}
+    values["gateways"]["sms"]["accounts"] = {"files": []}
+    values["gateways"]["email"]["accounts"] = {"files": [], "existingConfigMaps": []}
+    found = render(tmp_path, values)
+    assert sources(found["Deployment/sluiceway-sms"]) == [{"configMap": {"name": "more"}}]
+    assert sources(found["Deployment/sluiceway-email"]) == []
+
+
 def sources(workload: Resource) -> Any:
     (volume,) = (v for v in workload["spec"]["template"]["spec"]["volumes"] if v["name"] == "accounts")
     return volume["projected"]["sources"]

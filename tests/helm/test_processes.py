@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import trustme
 
 from sluiceway import embedded
 from sluiceway.testing.ports import free_port
 
-from .chart import VALUES, Resource, pods, resources, template, written
+from .chart import VALUES, resources, template, written
 from .pod import WAIT_S, Pod
+from .release import Certificates, Release
 
 USERS = ("admin", "gateway", "dispatcher")
 SECRETS = {
@@ -32,46 +32,14 @@ class Nats(NamedTuple):
     """A nats-server that wants a user of `SECRETS` and a certificate."""
 
     url: str
-    ca: str
-    certificate: str
-    key: str
-
-
-class Release:
-    """The pods of a release, by the name of what makes them, with what the release needs to be there."""
-
-    def __init__(self, folder: Path, found: dict[str, Resource], nats: Nats) -> None:
-        self.found = found | {"ConfigMap/nats-ca": {"data": {"ca.crt": nats.ca}}}
-        secrets = SECRETS | {"nats-client": {"tls.crt": nats.certificate, "tls.key": nats.key}}
-        self._pods = {
-            key.partition("/")[2]: Pod(folder / key.replace("/", "-"), self.found, spec, secrets)
-            for key, spec in pods(found).items()
-        }
-        self._services = {
-            f"http://{resource['metadata']['name']}:{port['port']}":
-                f"http://127.0.0.1:{self[resource['metadata']['name']].ports[port['targetPort']]}"
-            for resource in found.values()
-            if resource["kind"] == "Service"
-            for port in resource["spec"]["ports"]
-        }  # fmt: skip
-        for pod in self._pods.values():
-            pod.services = self._services
-            pod.mount()
-
-    def __getitem__(self, name: str) -> Pod:
-        return self._pods[name]
-
-    def kill(self) -> None:
-        for pod in self._pods.values():
-            pod.kill()
+    certificates: Certificates
 
 
 @pytest.fixture
 def nats(tmp_path: Path) -> Iterator[Nats]:
-    authority, port = trustme.CA(), free_port()
-    server, client = authority.issue_cert("127.0.0.1"), authority.issue_cert("gateway.example")
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    server.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    certificates, port = Certificates.issue(), free_port()
+    (tmp_path / "ca.pem").write_text(certificates.ca, encoding="utf-8")
+    (tmp_path / "server.pem").write_text(certificates.server, encoding="utf-8")
     pem = {"cert_file": str(tmp_path / "server.pem"), "key_file": str(tmp_path / "server.pem")}
     users = [{"user": name, "password": SECRETS[f"nats-{name}"]["password"]} for name in USERS]
     settings = {
@@ -83,8 +51,7 @@ def nats(tmp_path: Path) -> Iterator[Nats]:
     file = tmp_path / "nats.conf"
     file.write_text(json.dumps(settings), encoding="utf-8")
     process = subprocess.Popen([embedded.binary(), "-c", str(file), "-l", str(tmp_path / "nats.log")])
-    certificates = (authority.cert_pem, client.cert_chain_pems[0], client.private_key_pem)
-    yield Nats(f"tls://127.0.0.1:{port}", *(one.bytes().decode() for one in certificates))
+    yield Nats(f"tls://127.0.0.1:{port}", certificates)
     process.kill()
     process.wait()
 
@@ -92,7 +59,10 @@ def nats(tmp_path: Path) -> Iterator[Nats]:
 @pytest.fixture
 def release(tmp_path: Path, nats: Nats) -> Iterator[Release]:
     values = written(tmp_path, {"nats": {"urls": [nats.url]}})
-    release = Release(tmp_path, resources(template("helm4", *VALUES["ci/run"], values)), nats)
+    client = {"tls.crt": nats.certificates.client, "tls.key": nats.certificates.client_key}
+    found = resources(template("helm4", *VALUES["ci/run"], values))
+    found["ConfigMap/nats-ca"] = {"data": {"ca.crt": nats.certificates.ca}, "kind": "ConfigMap"}
+    release = Release(tmp_path, found, SECRETS | {"nats-client": client})
     yield release
     release.kill()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -11,7 +12,7 @@ import pytest
 import yaml
 from kubernetes_validate import utils, validate  # type: ignore[import-untyped]  # it has none
 
-from .chart import CHART, HELMS, KUBERNETES, VALUES, Resource, helm, pods, rendered, template
+from .chart import CHART, HELMS, KUBERNETES, VALUES, Resource, helm, pods, render, rendered, template
 from .custom import SCHEMAS
 
 utils.schema_contents = cache(utils.schema_contents)  # it reads a megabyte for each resource
@@ -182,6 +183,13 @@ def test_the_network_lets_out_to_dns_nats_and_the_proxy_alone() -> None:
     }
 
 
+def test_dns_is_asked_where_the_values_say_by_the_job_and_the_test_too(tmp_path: Path) -> None:
+    found = render(tmp_path, {"defaults": {"networkPolicy": {"dnsPorts": [5353]}}})
+    for key in ("sms", "dispatcher", "streams", "test"):
+        dns = found[f"NetworkPolicy/sluiceway-{key}"]["spec"]["egress"][0]
+        assert dns == {"ports": [{"port": 5353, "protocol": "UDP"}, {"port": 5353}]}, key
+
+
 def test_metrics_are_read_by_whom_the_values_name_and_hooks_by_everybody() -> None:
     sms = rendered("ci/minimal")["NetworkPolicy/sluiceway-sms"]["spec"]["ingress"]
     assert sms[0] == {"ports": [{"port": "hooks"}]}
@@ -216,10 +224,10 @@ def test_a_gateway_that_is_not_enabled_leaves_nothing_behind() -> None:
     assert not [key for key in rendered("ci/everything") if "voice" in key]
 
 
-def test_only_the_streams_job_has_the_administrators_login() -> None:
+def test_only_the_streams_job_has_the_login_that_makes_streams() -> None:
     for key, spec in pods(rendered("examples/production")).items():
         secrets = {volume.get("secret", {}).get("secretName") for volume in spec["volumes"]}
-        assert ("nats-admin" in secrets) == (key == "Job/sluiceway-streams"), key
+        assert ("nats-streams" in secrets) == (key == "Job/sluiceway-streams"), key
 
 
 def test_each_gateway_has_its_own_login_to_nats() -> None:
@@ -234,7 +242,7 @@ def test_each_gateway_has_its_own_login_to_nats() -> None:
         "sluiceway-dispatcher": "nats-dispatcher",
         "sluiceway-email": "nats-email",
         "sluiceway-sms": "nats-sms",
-        "sluiceway-streams": "nats-admin",
+        "sluiceway-streams": "nats-streams",
     }
 
 
@@ -246,8 +254,20 @@ def test_streams_are_made_before_anything_needs_them_and_again_at_each_upgrade()
         "helm.sh/hook-delete-policy": "before-hook-creation",
     }
     args = job["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert args == ["streams", "create", "--tenant", "acme", "--tenant", "globex"]
+    assert args == ["streams", "create", "--wait", "240", "--tenant", "acme", "--tenant", "globex"]
     assert not [key for key in rendered("examples/shared-nats") if "streams" in key]
+
+
+def test_what_the_job_needed_goes_when_it_is_done_and_its_log_stays() -> None:
+    found = rendered("ci/everything")
+    policies = {key: r["metadata"].get("annotations", {}).get("helm.sh/hook-delete-policy") for key, r in found.items()}
+    assert {key: policy for key, policy in policies.items() if policy} == {
+        "ConfigMap/sluiceway-channels-streams": "before-hook-creation,hook-succeeded",
+        "NetworkPolicy/sluiceway-channels-streams": "before-hook-creation,hook-succeeded",
+        "Job/sluiceway-channels-streams": "before-hook-creation",
+        "NetworkPolicy/sluiceway-channels-test": "before-hook-creation,hook-succeeded",
+        "Pod/sluiceway-channels-test": "before-hook-creation",
+    }
 
 
 def test_helm_test_asks_all_that_run() -> None:
@@ -258,10 +278,8 @@ def test_helm_test_asks_all_that_run() -> None:
     assert not {"config", "nats-login"} & {mount["name"] for mount in container["volumeMounts"]}
 
 
-def test_alerts_and_dashboard_are_installed_as_they_are_written() -> None:
+def test_the_dashboard_is_installed_as_it_is_written() -> None:
     found = rendered("ci/everything")
-    alerts = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text(encoding="utf-8"))
-    assert found["PrometheusRule/sluiceway-channels"]["spec"] == alerts
     dashboard = found["ConfigMap/sluiceway-channels-dashboard"]
     assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
     written = (CHART / "files" / "dashboard.json").read_text(encoding="utf-8")
@@ -269,7 +287,12 @@ def test_alerts_and_dashboard_are_installed_as_they_are_written() -> None:
 
 
 def test_a_third_partys_gateway_is_added_by_values_alone() -> None:
-    (container,) = pods(rendered("examples/out-of-tree"))["Deployment/sluiceway-pigeon"]["containers"]
+    found = pods(rendered("examples/out-of-tree"))
+    for key in ("sms", "pigeon"):
+        (accounts,) = (v for v in found[f"Deployment/sluiceway-{key}"]["volumes"] if v["name"] == "accounts")
+        (source,) = accounts["projected"]["sources"]
+        assert [item["key"] for item in source["configMap"]["items"]] == [f"{key}.toml"], "it has no other's gateway"
+    (container,) = found["Deployment/sluiceway-pigeon"]["containers"]
     assert (container["image"], container["args"]) == ("registry.example/pigeonpost:1.0", ["run", "pigeon"])
 
 
@@ -282,5 +305,12 @@ def test_an_image_with_an_entry_point_of_its_own_is_run_as_it_wants() -> None:
 def test_the_nats_values_name_what_loses_nothing() -> None:
     small = yaml.safe_load((CHART / "examples" / "nats" / "small.yaml").read_text(encoding="utf-8"))
     assert small["config"]["jetstream"]["merge"] == {"sync_interval": "always"}
+    for values in (small, yaml.safe_load((CHART / "examples" / "nats" / "production.yaml").read_text("utf-8"))):
+        store = values["config"]["jetstream"]["fileStore"]
+        claim, store_takes = (int(size.removesuffix("Gi")) for size in (store["pvc"]["size"], store["maxSize"]))
+        assert store_takes == claim * 85 // 100, "JetStream says that it is full before the disk does"
+        memory = int(values["container"]["merge"]["resources"]["limits"]["memory"].removesuffix("Gi")) * 1024
+        limit = values["container"]["env"]["GOMEMLIMIT"]
+        assert int(limit[:-3]) * {"GiB": 1024, "MiB": 1}[limit[-3:]] == memory * 7 // 8
     production = yaml.safe_load((CHART / "examples" / "nats" / "production.yaml").read_text(encoding="utf-8"))
     assert production["config"]["cluster"] == {"enabled": True, "replicas": 3}

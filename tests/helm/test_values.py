@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import yaml
+
+from sluiceway import Gateway, Secret, plugins
 
 from .chart import CHART, HELMS, VALUES, helm, pods, render, written
 
@@ -86,6 +89,18 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"accounts": {"files": {"a.toml": "[log]\nlevel = 'debug'"}}},
         "accounts.files.a.toml has log: a file of accounts has only connections and accounts",
     ),
+    "a secret in clear": (
+        {"accounts": {"files": {"a.toml": '[connections.a]\ngateway = "sms.twilio"\ntoken = "0123"'}}},
+        "accounts.files.a.toml: connections.a.token has a secret in clear, which a ConfigMap would show",
+    ),
+    "an account's secret in clear": (
+        {"accounts": {"files": {"a.toml": '[accounts.a]\naccess_token = "0123"'}}},
+        "accounts.files.a.toml: accounts.a.access_token has a secret in clear",
+    ),
+    "a spool that is larger than its claim": (
+        {"gateways": {"sms": {"spool": {"enabled": True, "size": "1Gi", "maxBytes": 1073741825}}}},
+        "gateways.sms.spool.maxBytes is more than spool.size holds (1Gi)",
+    ),
     "accounts that are not there": (
         {"gateways": {"sms": {"accounts": {"files": ["b.toml"]}}}},
         "gateways.sms.accounts.files: there is no accounts.files.b.toml",
@@ -103,6 +118,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "gateways.sms.config.probes.listen: the chart writes it",
     ),
     "a dispatcher with hooks": ({"dispatcher": {"hooks": ["a"]}}, "dispatcher.hooks: only gateways have hooks"),
+    "an alert that there is not": (
+        {"metrics": {"prometheusRule": {"disabled": ["SluicewayNothing"]}}},
+        "metrics.prometheusRule.disabled: there is no alert SluicewayNothing; there are Sluiceway",
+    ),
     "a key that is not known": ({"gateways": {"sms": {"replicaz": 3}}}, "replicaz"),
     "a section that is not known": ({"gatways": {}}, "gatways"),
     "a text for a number": ({"defaults": {"replicas": "3"}}, "replicas"),
@@ -118,6 +137,26 @@ def test_wrong_values_are_refused_in_words_that_help(what: str, binary: str, tmp
     done = helm(binary, "template", "sluiceway", CHART, *minimal, "-f", written(tmp_path, values))
     assert done.returncode != 0
     assert words in done.stderr
+
+
+def test_a_secret_of_every_shipped_gateway_is_known_by_its_key() -> None:
+    """What core wants as env: or file: the chart wants so, too; and nothing else."""
+    faults = (CHART / "templates" / "_faults.tpl").read_text(encoding="utf-8")
+    (pattern,) = re.findall(r'regexMatch "(\^\(\(app\|.*?)" \$key', faults)
+    types = [type for name in plugins.installed() for type in _settings(plugins.gateway(name))]
+    fields = {name: hint for type in types for name, hint in get_type_hints(type).items()}
+    secret = {name for name, hint in fields.items() if Secret in (hint, *get_args(hint))}
+    assert {name for name in fields if re.search(pattern, name)} == secret
+
+
+def _settings(gateway: type[Gateway[Any, Any]]) -> tuple[type, type]:
+    return gateway.settings_type, gateway.account_type
+
+
+def test_a_spool_may_be_as_large_as_its_claim(tmp_path: Path) -> None:
+    for size, bytes in (("1Gi", 1 << 30), ("1G", 10**9), ("1.5Mi", 3 << 19), (1000000, 1000000), ("2000k", 2000000)):
+        spool = {"enabled": True, "size": size, "maxBytes": bytes}
+        assert "StatefulSet/sluiceway-sms" in render(tmp_path, {"gateways": {"sms": {"spool": spool}}})
 
 
 def test_everything_sets_every_value_of_a_gateway() -> None:
@@ -146,6 +185,20 @@ def test_a_gateway_has_the_defaults_but_for_what_it_says(tmp_path: Path) -> None
     assert "PodDisruptionBudget/sluiceway-sms" not in found
     assert pods(found)["Deployment/sluiceway-voice"]["tolerations"] == [{"key": "a"}]
     assert "PodDisruptionBudget/sluiceway-voice" in found
+
+
+def test_what_only_gateways_have_does_not_reach_the_dispatcher_by_the_defaults(tmp_path: Path) -> None:
+    spool = {"spool": {"enabled": True}, "secrets": ["twilio"], "accounts": {"files": []}, "hooks": ["a"]}
+    scaled = {"autoscaling": {"enabled": True}, "ports": [{"name": "smtp", "port": 2525}]}
+    for defaults in (spool, scaled):
+        found = render(tmp_path, {"defaults": defaults})
+        assert found["Deployment/sluiceway-dispatcher"]["spec"]["replicas"] == 2
+        pod = pods(found)["Deployment/sluiceway-dispatcher"]
+        assert not {"spool", "secret-twilio"} & {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+        assert [port["name"] for port in pod["containers"][0]["ports"]] == ["probes"]
+        (accounts,) = (volume for volume in pod["volumes"] if volume["name"] == "accounts")
+        assert accounts["projected"]["sources"] == [{"configMap": {"name": "sluiceway-accounts"}}]
+        assert "HorizontalPodAutoscaler/sluiceway-dispatcher" not in found
 
 
 def test_an_image_of_ones_own_does_not_inherit_the_digest(tmp_path: Path) -> None:

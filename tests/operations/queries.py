@@ -10,10 +10,14 @@ from .metrics import described
 
 TARGET = frozenset({"namespace", "pod", "instance", "job"})
 """What Prometheus adds of the process that it asks."""
+NATS = dict.fromkeys(("nats_varz_jetstream_stats_storage", "nats_varz_jetstream_config_max_storage"), ("server_id",))
+"""Of prometheus-nats-exporter, which NATS's chart runs with `-prefix=nats -varz`."""
 PYTHONS = {"process_cpu_seconds_total": (), "process_resident_memory_bytes": ()}
-KNOWN: dict[str, tuple[str, ...]] = {name: labels for m in described() for name, labels in m.series.items()} | PYTHONS
+KNOWN: dict[str, tuple[str, ...]] = (
+    {name: labels for m in described() for name, labels in m.series.items()} | PYTHONS | NATS
+)
 
-_SELECTOR = re.compile(r"\b((?:sluiceway|process)_\w+)(?:\{([^}]*)\})?")
+_SELECTOR = re.compile(r"\b((?:sluiceway|process|nats)_\w+)(?:\{([^}]*)\})?")
 _LABEL = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
 _GROUPING = re.compile(r"\b(?:by|on|ignoring|without)\s*\(([^)]*)\)")
 

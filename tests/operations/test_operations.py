@@ -16,7 +16,7 @@ from .queries import KNOWN
 from .test_alerts import OPERATIONS, ROOT
 
 TEXT = OPERATIONS.read_text()
-LOGGED = {"nats.error"}
+LOGGED = {"nats.error", "accounts.d"}
 QUOTED = re.findall(r"`([^`]+)`", TEXT.replace("\n", " ")) + re.findall(r"^    (.+)$", TEXT, flags=re.MULTILINE)
 
 

@@ -24,6 +24,24 @@ accounts.files.{{ $file }} is not TOML: {{ $tables.Error }}
 {{- else if omit $tables "connections" "accounts" }}
 accounts.files.{{ $file }} has {{ omit $tables "connections" "accounts" | keys | sortAlpha | join ", " }}: a file of accounts has only connections and accounts; the rest belongs into defaults.config
 {{- end }}
+{{- range $kind := list "connections" "accounts" }}
+{{- range $name, $table := (get $tables $kind | default dict) }}
+{{- if kindIs "map" $table }}
+{{- range $key, $value := $table }}
+{{- if and (regexMatch "^((app|api_key)_)?secret$|^((access|verify)_)?token$|^(relay_)?password$|^(api|signing)_key$" $key) (not (regexMatch "^(env|file):" (toString $value))) }}
+accounts.files.{{ $file }}: {{ $kind }}.{{ $name }}.{{ $key }} has a secret in clear, which a ConfigMap would show; write file:/etc/sluiceway/secrets/<name>/<key> and name the Secret in gateways.<key>.secrets
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $alerts := list "SluicewayWorkloadGone" }}
+{{- range (.Files.Get "files/alerts.yaml" | fromYaml).groups }}{{ range .rules }}{{ $alerts = append $alerts .alert }}{{ end }}{{ end }}
+{{- range .Values.metrics.prometheusRule.disabled }}
+{{- if not (has . $alerts) }}
+metrics.prometheusRule.disabled: there is no alert {{ . }}; there are {{ join ", " $alerts }}
+{{- end }}
 {{- end }}
 {{- $hooks := dict }}
 {{- $nameless := list }}
@@ -67,6 +85,9 @@ gateways.{{ $key }}.image: with a repository of its own it needs a tag or a dige
 {{- end }}
 {{- if and $own.spool.enabled (not $own.spool.size) }}
 {{ $path }}.spool.size is missing: a spool needs storage of its own, such as 1Gi
+{{- end }}
+{{- if and $own.spool.enabled $own.spool.size (gt (float64 $own.spool.maxBytes) (include "sluiceway.bytes" $own.spool.size | float64)) }}
+{{ $path }}.spool.maxBytes is more than spool.size holds ({{ $own.spool.size }}): its disk would be full before it says so; leave a tenth of it free
 {{- end }}
 {{- if and $own.spool.enabled $own.autoscaling.enabled }}
 {{ $path }}: a spool is not scaled by itself: what is in the claim of a pod that was taken away would wait there; turn spool or autoscaling off

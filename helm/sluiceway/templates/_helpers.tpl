@@ -40,7 +40,9 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- $_ := set $merged "image" (mustMergeOverwrite (deepCopy $merged.image) (dict "tag" "" "digest" "") $own.image) -}}
 {{- end -}}
 {{- if eq $key "dispatcher" -}}
-{{- $_ := mustMergeOverwrite $merged (dict "channels" (list "dispatcher") "hooks" list "ports" list) -}}
+{{- $none := dict "channels" (list "dispatcher") "hooks" list "ports" list "accounts" dict "secrets" list -}}
+{{- range $name, $value := $none }}{{ $_ := set $merged $name $value }}{{ end -}}
+{{- $_ := mustMergeOverwrite $merged (dict "spool" (dict "enabled" false) "autoscaling" (dict "enabled" false)) -}}
 {{- end -}}
 {{- if $merged.enabled }}{{ $_ := set $workloads $key $merged }}{{ end -}}
 {{- end -}}
@@ -73,6 +75,14 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- if $own.serviceAccount.name }}{{ $own.serviceAccount.name -}}
 {{- else if $own.serviceAccount.create }}{{ include "sluiceway.fullname" (index . 0) }}-{{ index . 1 -}}
 {{- else }}default{{ end -}}
+{{- end -}}
+
+{{/* A quantity of storage, such as 5Gi, in bytes. */}}
+{{- define "sluiceway.bytes" -}}
+{{- $units := dict "" 1 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 -}}
+{{- $binary := dict "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 "Ei" 1152921504606846976 -}}
+{{- $text := ternary (toString .) (printf "%f" (float64 .)) (kindIs "string" .) -}}
+{{- mulf (float64 (regexFind "^[0-9.]+" $text)) (get (merge $units $binary) (regexFind "[A-Za-z]*$" $text)) -}}
 {{- end -}}
 
 {{/* The host of a workload's publicUrl. */}}

@@ -180,18 +180,18 @@ priorityClassName: {{ . }}
 {{- define "sluiceway.accountSources" -}}
 {{- $accounts := (index . 0).Values.accounts -}}
 {{- $chosen := (index . 1).accounts -}}
-- configMap:
-    name: {{ include "sluiceway.fullname" (index . 0) }}-accounts
-    {{- if hasKey $chosen "files" }}
-    items:
-      {{- range $chosen.files }}
-      - {key: {{ . }}, path: {{ . }}}
-      {{- end }}
-    {{- end }}
-{{- range ternary $chosen.existingConfigMaps $accounts.existingConfigMaps (hasKey $chosen "existingConfigMaps") }}
-- configMap: {name: {{ . }}}
-{{- end }}
-{{- range ternary $chosen.existingSecrets $accounts.existingSecrets (hasKey $chosen "existingSecrets") }}
-- secret: {name: {{ . }}}
-{{- end }}
+{{- $inline := dict "name" (printf "%s-accounts" (include "sluiceway.fullname" (index . 0))) -}}
+{{- $items := list -}}
+{{- range $chosen.files }}{{ $items = append $items (dict "key" . "path" .) }}{{ end -}}
+{{- with $items }}{{ $_ := set $inline "items" . }}{{ end -}}
+{{- $sources := list -}}
+{{- /* Without items Kubernetes mounts every key, so that who chooses no file gets no source. */ -}}
+{{- if or $items (not (hasKey $chosen "files")) }}{{ $sources = append $sources (dict "configMap" $inline) }}{{ end -}}
+{{- range ternary $chosen.existingConfigMaps $accounts.existingConfigMaps (hasKey $chosen "existingConfigMaps") -}}
+{{- $sources = append $sources (dict "configMap" (dict "name" .)) -}}
+{{- end -}}
+{{- range ternary $chosen.existingSecrets $accounts.existingSecrets (hasKey $chosen "existingSecrets") -}}
+{{- $sources = append $sources (dict "secret" (dict "name" .)) -}}
+{{- end -}}
+{{- toYaml $sources -}}
 {{- end -}}
