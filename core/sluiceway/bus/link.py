@@ -66,7 +66,7 @@ class Link:
         self.closed = asyncio.Event()
         self.on_reconnect: list[Callable[[], None]] = []
         self._name = name
-        self._client = PipelinedClient(self.new_inbox())
+        self._client = PipelinedClient(self.new_inbox(), secure=_wants_tls(settings))
         self._begun = False
         self._closing = False
         self._failure: Exception | None = None
@@ -230,6 +230,12 @@ class Link:
         if s.ca or s.certificate:
             options["tls"] = _tls(s)
         return {name: value for name, value in options.items() if value is not None}
+
+
+def _wants_tls(settings: Nats) -> bool:
+    """One address with TLS is as good as all: what one of them tells us may name the others."""
+    schemes = {url.strip().partition("://")[0] for url in (settings.url or "").lower().split(",")}
+    return bool(settings.ca or settings.certificate or schemes & {"tls", "wss"})
 
 
 def _tls(settings: Nats) -> Any:
