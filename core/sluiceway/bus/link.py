@@ -20,6 +20,7 @@ from nats.aio.msg import Msg
 from .. import metrics
 from ..config import Nats
 from ..errors import SluicewayError, Unavailable
+from ..refrain import Refrain
 from .pipeline import PipelinedClient
 
 log = structlog.get_logger(__name__)
@@ -71,11 +72,17 @@ class Link:
         self._closing = False
         self._failure: Exception | None = None
         self._denied = ""
+        self._errors = Refrain()
         self._logs_errors = True
 
     @property
     def connected(self) -> bool:
         return self._client.is_connected
+
+    @property
+    def failure(self) -> str:
+        """What went wrong last with the connection, until it is there; empty: nothing."""
+        return "" if self._failure is None or self.connected else str(self._failure)
 
     @property
     def max_payload(self) -> int:
@@ -191,8 +198,9 @@ class Link:
             if found := _DENIED.search(str(error).lower()):
                 self._denied = found[1]
             metrics.count(metrics.nats_errors, "denied" if found else "other").inc()
-            if self._logs_errors:
-                log.error("nats.error", error=f"{error.__class__.__name__}: {error}"[:300])
+            text = f"{error.__class__.__name__}: {error}"[:300]
+            if self._logs_errors and (times := self._errors.times(text)):
+                log.error("nats.error", error=text, times=times)
 
         async def on_disconnected() -> None:
             if not self._closing:
