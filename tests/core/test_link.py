@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import trustme
 
-from sluiceway import embedded
+from sluiceway import embedded, metrics
 from sluiceway.bus import pipeline
 from sluiceway.bus.link import Link, Refused
 from sluiceway.bus.streams import Layout
@@ -25,6 +27,7 @@ from sluiceway.testing.nats import NatsServer, nats_server
 from sluiceway.testing.ports import free_port
 
 from .conftest import WAIT_S, linked, nats_settings, until
+from .credentials import Login
 
 
 @pytest.fixture
@@ -378,6 +381,82 @@ async def test_a_server_that_has_lost_its_tls_is_told_nothing_at_the_reconnect(t
                 assert ear.heard == b""
             server.restart()
             await until(lambda: link.connected, "it is back")
+
+
+@pytest.mark.parametrize("kind", ["password", "token", "credentials"])
+async def test_a_login_that_changed_in_its_file_is_the_one_of_the_next_connect(tmp_path: Path, kind: str) -> None:
+    login = Login(kind, tmp_path)
+    login.write("old")
+    with nats_server(tmp_path, login.of_server("old")) as server:
+        async with linked(login.settings(server.url)) as link:
+            server.config = login.of_server("new")
+            with structlog.testing.capture_logs() as logs:
+                await asyncio.to_thread(server.restart)
+                await until(lambda: "Authorization Violation" in link.failure, "the old one is refused")
+                before = metrics.nats_errors.labels("other")._value.get()
+                await until(lambda: metrics.nats_errors.labels("other")._value.get() > before + 3, "and again")
+            told = [line for line in logs if "Authorization Violation" in line.get("error", "")]
+            assert len(told) == 1, "and not each time"
+            assert not link.connected
+            login.write("new")
+            await until(lambda: link.connected, "the new one is taken")
+            assert not link.closed.is_set()
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        (lambda text: text.partition("-----BEGIN USER")[0], "has no user's seed; a .creds file has both"),
+        (lambda text: "-----BEGIN USER" + text.partition("-----BEGIN USER")[2], "has no user's JWT"),
+        (lambda text: re.sub(r"\nSU\w+", "\nSUAAAA", text), "has a user's seed that is none; make the file anew"),
+        (lambda text: text.replace("\nSU", "\nSA"), "has a user's seed that is none"),
+        (lambda text: re.sub(r"(\nSU\w+)\w", r"\1!", text), "has a user's seed that is none"),
+    ],
+)
+async def test_credentials_that_are_none_are_told_without_what_they_have(
+    tmp_path: Path, broken: Callable[[str], str], told: str
+) -> None:
+    login = Login("credentials", tmp_path)
+    login.write("old")
+    whole = login.file.read_text()
+    login.file.write_text(broken(whole))
+    with nats_server(tmp_path, login.of_server("old")) as server:
+        link = Link(login.settings(server.url), "test")
+        with pytest.raises(Unavailable) as caught:
+            await link.connect(within_s=1)
+        await link.close()
+    assert told in str(caught.value)
+    assert "SUA" not in str(caught.value)
+
+
+async def test_a_password_whose_file_has_gone_is_the_one_that_was_read(tmp_path: Path) -> None:
+    login = Login("password", tmp_path)
+    login.write("old")
+    with nats_server(tmp_path, login.of_server("old")) as server:
+        async with linked(login.settings(server.url)) as link:
+            login.file.unlink()
+            back = asyncio.Event()
+            link.on_reconnect.append(back.set)
+            await asyncio.to_thread(server.restart)
+            await asyncio.wait_for(back.wait(), WAIT_S)
+
+
+@pytest.mark.parametrize("kind", ["password", "token", "credentials"])
+async def test_a_login_that_the_server_takes_away_while_it_is_in_use_is_exchanged_for_the_new_one(
+    tmp_path: Path, kind: str
+) -> None:
+    login = Login(kind, tmp_path)
+    login.write("old")
+    with nats_server(tmp_path, login.of_server("old")) as server:
+        async with linked(login.settings(server.url)) as link:
+            lost = asyncio.Event()
+            link.on_reconnect.append(lost.set)
+            login.write("new")
+            server.config = login.of_server("new")
+            server.reload()
+            await asyncio.wait_for(lost.wait(), WAIT_S)
+            assert link.connected
+            assert not link.closed.is_set()
 
 
 async def test_a_link_that_never_connected_can_be_closed() -> None:

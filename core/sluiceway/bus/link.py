@@ -230,11 +230,16 @@ class Link:
             "ping_interval": 1,
             "max_outstanding_pings": 2,
             "inbox_prefix": s.inbox_prefix,
-            "user_credentials": s.credentials,
             "user": s.user,
-            "password": s.password.reveal() if s.password else None,
-            "token": s.token.reveal() if s.token else None,
+            "password": s.password.reveal_now if s.password else None,  # called at each connect
+            "token": s.token.reveal_now if s.token else None,
         }
+        if s.credentials:
+            from .credentials import Credentials  # its library is not loaded for those who have none
+
+            found = Credentials(s.credentials)
+            options |= {"signature_cb": found.sign, "user_jwt_cb": found.jwt}
+            options["user"] = s.user or "-"  # never sent: without, nats-py logs in only where INFO asks for it
         if s.ca or s.certificate:
             options["tls"] = _tls(s)
         return {name: value for name, value in options.items() if value is not None}

@@ -2,8 +2,9 @@
 
 nats-py's own request makes an id, a timer, a task hop and a flusher hop each time. This takes the short way through the
 same connection, which nats-py still opens, watches and reconnects. It also sees to it that no login goes to a server
-without TLS where TLS is wanted. It uses six private names of nats-py (`_process_msg`, `_process_info`, `_pending`,
-`_transport`, `_current_server`, `_status`); requirements.txt pins the version, tests/core/test_link.py tries them.
+without TLS where TLS is wanted, and that a login that is taken away is no end. It uses nine private names of nats-py
+(`_process_msg`, `_process_info`, `_process_err`, `_process_op_err`, `_connect_to_server`, `_pending`, `_transport`,
+`_current_server`, `_status`); requirements.txt pins the version, tests/core/test_link.py tries them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ NO_TLS = (
     "the server offers no TLS, but nats.url, nats.ca or nats.certificate want it: no login was sent. "
     "Give nats-server a tls {} block; if it has one, something on the way takes TLS out"
 )
+_TAKEN_AWAY = ("authorization violation", "authentication expired", "authentication revoked")
 _NO_BREAKS = str.maketrans("\r\n", "  ")
 
 
@@ -126,6 +128,22 @@ class PipelinedClient(Client):
         if self._sweep_scheduled:
             loop.call_later(SWEEP_S, self._sweep, loop)
 
+    async def _connect_to_server(self, s: Any) -> None:
+        """nats-py leaves what it could not log in by open, at each try."""
+        transport: Any = self._transport
+        if transport:
+            transport.close()
+        await super()._connect_to_server(s)
+
+    async def _process_err(self, err_msg: str) -> None:
+        """nats-py closes for good where a login that is in use is taken away; the next connect reads the new one."""
+        if self.is_connected and any(words in err_msg.lower() for words in _TAKEN_AWAY):
+            error = nats.errors.Error(f"nats: {err_msg}")
+            await self._error_cb(error)
+            await self._process_op_err(error)
+        else:
+            await super()._process_err(err_msg)
+
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         """Before CONNECT, at each connect: nats-py begins TLS only where INFO says `tls_required`, as anybody may.
 
@@ -135,8 +153,6 @@ class PipelinedClient(Client):
         server: Any = self._current_server
         if self._secure and initial_connection and server.uri.scheme != "wss":
             if server.uri.scheme == "ws" or not (info.get("tls_required") or info.get("tls_available")):
-                transport: Any = self._transport
-                transport.close()
                 raise nats.errors.Error(NO_TLS)
             info["tls_required"] = True
             info.pop("connect_urls", None)
