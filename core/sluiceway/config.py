@@ -276,7 +276,7 @@ class Config:
                 raise ValueError("is a secret: write env:NAME or file:PATH, never the secret itself")
         if not secret:
             raise ValueError(missing)
-        return Secret(secret)
+        return Secret(secret, (lambda: sources.secret(path)[0]) if source == "file" else None)
 
 
 def load(

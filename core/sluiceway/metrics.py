@@ -68,7 +68,7 @@ reconnects = Counter("sluiceway_nats_reconnects", "Times that the connection to 
 nats_errors = Counter("sluiceway_nats_errors", "Errors that NATS told: denied (permissions) or other", ["kind"])
 clustered = Gauge("sluiceway_nats_clustered", "1 where the NATS that was found at the start is a cluster")
 stream_replicas = Gauge("sluiceway_stream_replicas", "Replicas of a stream or bucket, as at the start", ["stream"])
-ready = Gauge("sluiceway_ready", "1 when this process has reached NATS and serves, as /readyz says")
+ready = Gauge("sluiceway_ready", "1 when this process has reached NATS and serves")
 accounts = Gauge("sluiceway_accounts", "Accounts that this process serves", ["channel"])
 loop_lag = Histogram(
     "sluiceway_loop_lag_seconds",

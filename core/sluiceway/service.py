@@ -45,6 +45,7 @@ from .media import MediaStore
 from .mediaroute import MediaRoute
 from .parking import Parking
 from .placement import Placement
+from .refrain import Refrain
 from .spool import Spool
 from .staff import Staff
 from .stream import EventStream
@@ -84,6 +85,7 @@ class Service:
         self.probes = Server(core.probes.listen, paths(self._probe_routes()))
         path, keys = core.spool.path if gateways else None, partial(senders, accounts)
         self._spool = Spool(Path(path), core.spool.max_bytes, keys) if path is not None else None
+        self._lacking = ""
         self._staff: Staff | None = None
         self._followed: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -143,17 +145,17 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """Whether NATS has been reached; it stays so, since spooling or 503 is the service while NATS is away."""
+        """Whether all has begun; it stays so, since spooling or 503 is the service while NATS is away."""
         return self._staff is not None
 
     async def _connect(self) -> None:
         """Until it works: connect, make sure of streams and key, begin to serve."""
-        connected = False
+        connected, failures = False, Refrain()
         while True:
             try:
                 if not connected:  # only once: a link that was lost comes back by itself
                     await self.link.connect()
-                    connected = True
+                    connected, self._lacking = True, ""
                 tenants = {served.tenant for served in self.accounts}
                 create = self._core.nats.streams == "create"
                 await ensure(self.link, self._layout, create=create, tenants=tenants)
@@ -164,7 +166,9 @@ class Service:
                 self.link.closed.set()
                 return
             except (Unavailable, StreamsError, ConsumerError) as error:
-                log.error("service.not_ready", why=str(error))
+                self._lacking = str(error)
+                if times := failures.times(self._lacking):
+                    log.error("service.not_ready", why=self._lacking, times=times)
                 await asyncio.sleep(CONNECT_PAUSE_S)
         gc.collect()
         gc.freeze()  # what was made until now stays: the collector need not look at it again
@@ -304,7 +308,15 @@ class Service:
         return Response(status=503 if self.link.closed.is_set() else 200, body=b"ok\n")
 
     def _readiness(self) -> Response:
-        return Response(body=b"ready\n") if self.ready else Response(status=503, body=b"NATS was not reached yet\n")
+        """With a spool it is ready before NATS was reached: Kubernetes sends a pod that is not nothing to spool."""
+        if self.ready:
+            return Response(body=b"ready\n")
+        why = self._lacking or "NATS was not reached yet"
+        if not self._lacking and self.link.failure:
+            why = f"{why}: {self.link.failure}"
+        if self._spool is not None:
+            return Response(body=f"serving from the spool: {why}\n".encode())
+        return Response(status=503, body=f"{why}\n".encode())
 
     def _metrics(self) -> Response:
         return scrape.page(self.accounts, connected=self.link.connected, ready=self.ready)

@@ -20,6 +20,7 @@ CORE_LIBRARIES = {
     *(
         "click",
         "msgspec",
+        "nacl",
         "prometheus_client",
         "puremagic",
         "python_multipart",
@@ -88,7 +89,12 @@ def breaks_core_rule(found: Import) -> bool:
     """The contract and core's libraries, never a gateway; nats and aiohttp in one place each."""
     if not is_foreign(found) or found.package in CORE_LIBRARIES | {"sluiceway", "sluiceway_contracts"}:
         return False
-    place = {"nats": "sluiceway/bus/", "aiohttp": "sluiceway/http/", "yarl": "sluiceway/http/"}.get(found.package)
+    place = {
+        "nats": "sluiceway/bus/",
+        "nacl": "sluiceway/bus/",
+        "aiohttp": "sluiceway/http/",
+        "yarl": "sluiceway/http/",
+    }.get(found.package)
     return place is None or not found.file.startswith(place)
 
 

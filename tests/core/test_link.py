@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
+import trustme
 
-from sluiceway import embedded
+from sluiceway import embedded, metrics
 from sluiceway.bus import pipeline
 from sluiceway.bus.link import Link, Refused
 from sluiceway.bus.streams import Layout
 from sluiceway.config import Nats
 from sluiceway.errors import TooLarge, Unavailable
 from sluiceway.gateway import Secret
-from sluiceway.testing.nats import NatsServer
+from sluiceway.testing.nats import NatsServer, nats_server
 from sluiceway.testing.ports import free_port
 
 from .conftest import WAIT_S, linked, nats_settings, until
+from .credentials import Login
 
 
 @pytest.fixture
@@ -244,6 +249,214 @@ async def test_a_refused_login_says_so_and_never_the_password(strict_nats: tuple
         await link.connect(within_s=1)
     assert "canary" not in str(caught.value)
     await link.close()
+
+
+class Eavesdropper:
+    """Speaks as a nats-server without TLS does, and keeps what it is told."""
+
+    def __init__(self, info: str = "") -> None:
+        self.url, self.heard, self.met = "", b"", 0
+        self._info = info
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(
+            b'INFO {"server_id":"X","version":"2.15.1","proto":1,"auth_required":true%b}\r\n' % self._info.encode()
+        )
+        while heard := await reader.read(4096):
+            self.heard += heard
+            writer.write(b"PONG\r\n" * heard.count(b"PING\r\n"))
+        self.met += 1
+        writer.close()
+
+
+@asynccontextmanager
+async def eavesdropper(info: str = "", port: int = 0) -> AsyncIterator[Eavesdropper]:
+    ear = Eavesdropper(info)
+    server = await asyncio.start_server(ear.talk, "127.0.0.1", port)
+    ear.url = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield ear
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def ca(tmp_path: Path) -> trustme.CA:
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    ca.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    return ca
+
+
+LOGIN: dict[str, Any] = {"user": "desk", "password": Secret("canary")}
+USERS = 'authorization { user: desk, password: "canary" }\n'
+
+
+def tls(tmp_path: Path, more: str = "") -> str:
+    pem = tmp_path / "server.pem"
+    return f'tls {{ cert_file: "{pem}", key_file: "{pem}" }}\n{more}'
+
+
+@pytest.mark.usefixtures("ca")
+@pytest.mark.parametrize("scheme", ["tls", "nats"])
+@pytest.mark.parametrize("info", ["", ',"tls_required":false', ',"connect_urls":["127.0.0.1:9"]'])
+async def test_where_tls_is_wanted_a_server_without_it_is_told_nothing(tmp_path: Path, scheme: str, info: str) -> None:
+    async with eavesdropper(info) as ear:
+        link = Link(Nats(url=f"{scheme}://{ear.url}", ca=str(tmp_path / "ca.pem"), **LOGIN), "test")
+        with pytest.raises(Unavailable) as caught:
+            await link.connect(within_s=1)
+        await link.close()
+        assert "the server offers no TLS" in str(caught.value)
+        assert ear.heard == b""
+        assert ear.met, "it was hung up on"
+
+
+async def test_a_url_that_says_tls_wants_it_without_a_ca_too() -> None:
+    async with eavesdropper() as ear:
+        link = Link(Nats(url=f"nats://127.0.0.1:9,tls://{ear.url}", **LOGIN), "test")
+        with pytest.raises(Unavailable):
+            await link.connect(within_s=1)
+        await link.close()
+        assert ear.heard == b""
+
+
+async def test_where_no_tls_is_wanted_a_server_without_it_is_told_the_login() -> None:
+    """What the tests before this one rest on: the listener hears what it is told."""
+    async with eavesdropper() as ear, linked(Nats(url=f"nats://{ear.url}", **LOGIN)):
+        assert b"canary" in ear.heard
+
+
+@pytest.mark.usefixtures("ca")
+async def test_a_real_server_without_tls_is_refused_where_tls_is_wanted(tmp_path: Path) -> None:
+    with nats_server(tmp_path, USERS) as server:
+        async with linked(Nats(url=server.url, **LOGIN)):
+            pass
+        link = Link(Nats(url=server.url.replace("nats:", "tls:"), ca=str(tmp_path / "ca.pem"), **LOGIN), "test")
+        with pytest.raises(Unavailable, match=r"no login was sent\. Give nats-server a tls \{\} block"):
+            await link.connect(within_s=1)
+        await link.close()
+
+
+@pytest.mark.usefixtures("ca")
+@pytest.mark.parametrize("more", ["", "allow_non_tls: true\n"])
+async def test_a_server_with_tls_is_connected_to_by_tls_and_again_after_a_loss(tmp_path: Path, more: str) -> None:
+    with nats_server(tmp_path, USERS + tls(tmp_path, more)) as server:
+        url = f"tls://localhost:{server.port}"
+        async with linked(Nats(url=url, ca=str(tmp_path / "ca.pem"), **LOGIN)) as link:
+            for _ in range(2):
+                assert link.connected
+                transport: Any = link._client._transport
+                assert transport._io_writer.get_extra_info("ssl_object") is not None
+                back = asyncio.Event()
+                link.on_reconnect.append(back.set)
+                await asyncio.to_thread(server.restart)
+                await asyncio.wait_for(back.wait(), WAIT_S)
+
+
+@pytest.mark.usefixtures("ca")
+@pytest.mark.filterwarnings("ignore:parameter 'timeout':DeprecationWarning")  # nats-py's, to aiohttp
+async def test_a_websocket_has_tls_from_its_beginning_or_is_refused(tmp_path: Path) -> None:
+    port, ca = free_port(), str(tmp_path / "ca.pem")
+    with nats_server(tmp_path / "bare", USERS + f'websocket {{ listen: "127.0.0.1:{port}", no_tls: true }}\n'):
+        link = Link(Nats(url=f"ws://127.0.0.1:{port}", ca=ca, **LOGIN), "test")
+        with pytest.raises(Unavailable, match="the server offers no TLS"):
+            await link.connect(within_s=1)
+        await link.close()
+    port = free_port()
+    websocket = f'websocket {{ listen: "127.0.0.1:{port}", {tls(tmp_path).strip()} }}\n'
+    with nats_server(tmp_path / "safe", USERS + websocket):
+        async with linked(Nats(url=f"wss://localhost:{port}", ca=ca, **LOGIN)) as link:
+            assert link.connected
+
+
+@pytest.mark.usefixtures("ca")
+async def test_a_server_that_has_lost_its_tls_is_told_nothing_at_the_reconnect(tmp_path: Path) -> None:
+    with nats_server(tmp_path, USERS + tls(tmp_path)) as server:
+        url = f"tls://localhost:{server.port}"
+        async with linked(Nats(url=url, ca=str(tmp_path / "ca.pem"), **LOGIN)) as link:
+            server.kill()
+            async with eavesdropper(port=server.port) as ear:
+                await until(lambda: ear.met > 1, "it came back, and went")
+                assert not link.connected
+                assert ear.heard == b""
+            server.restart()
+            await until(lambda: link.connected, "it is back")
+
+
+@pytest.mark.parametrize("kind", ["password", "token", "credentials"])
+async def test_a_login_that_changed_in_its_file_is_the_one_of_the_next_connect(tmp_path: Path, kind: str) -> None:
+    login = Login(kind, tmp_path)
+    login.write("old")
+    with nats_server(tmp_path, login.of_server("old")) as server:
+        async with linked(login.settings(server.url)) as link:
+            server.config = login.of_server("new")
+            with structlog.testing.capture_logs() as logs:
+                await asyncio.to_thread(server.restart)
+                await until(lambda: "Authorization Violation" in link.failure, "the old one is refused")
+                before = metrics.nats_errors.labels("other")._value.get()
+                await until(lambda: metrics.nats_errors.labels("other")._value.get() > before + 3, "and again")
+            told = [line for line in logs if "Authorization Violation" in line.get("error", "")]
+            assert len(told) == 1, "and not each time"
+            assert not link.connected
+            login.write("new")
+            await until(lambda: link.connected, "the new one is taken")
+            assert not link.closed.is_set()
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        (lambda text: text.partition("-----BEGIN USER")[0], "has no user's seed; a .creds file has both"),
+        (lambda text: "-----BEGIN USER" + text.partition("-----BEGIN USER")[2], "has no user's JWT"),
+        (lambda text: re.sub(r"\nSU\w+", "\nSUAAAA", text), "has a user's seed that is none; make the file anew"),
+        (lambda text: text.replace("\nSU", "\nSA"), "has a user's seed that is none"),
+        (lambda text: re.sub(r"(\nSU\w+)\w", r"\1!", text), "has a user's seed that is none"),
+    ],
+)
+async def test_credentials_that_are_none_are_told_without_what_they_have(
+    tmp_path: Path, broken: Callable[[str], str], told: str
+) -> None:
+    login = Login("credentials", tmp_path)
+    login.write("old")
+    whole = login.file.read_text()
+    login.file.write_text(broken(whole))
+    with nats_server(tmp_path, login.of_server("old")) as server:
+        link = Link(login.settings(server.url), "test")
+        with pytest.raises(Unavailable) as caught:
+            await link.connect(within_s=1)
+        await link.close()
+    assert told in str(caught.value)
+    assert "SUA" not in str(caught.value)
+
+
+async def test_a_password_whose_file_has_gone_is_the_one_that_was_read(tmp_path: Path) -> None:
+    login = Login("password", tmp_path)
+    login.write("old")
+    with nats_server(tmp_path, login.of_server("old")) as server:
+        async with linked(login.settings(server.url)) as link:
+            login.file.unlink()
+            back = asyncio.Event()
+            link.on_reconnect.append(back.set)
+            await asyncio.to_thread(server.restart)
+            await asyncio.wait_for(back.wait(), WAIT_S)
+
+
+@pytest.mark.parametrize("kind", ["password", "token", "credentials"])
+async def test_a_login_that_the_server_takes_away_while_it_is_in_use_is_exchanged_for_the_new_one(
+    tmp_path: Path, kind: str
+) -> None:
+    login = Login(kind, tmp_path)
+    login.write("old")
+    with nats_server(tmp_path, login.of_server("old")) as server:
+        async with linked(login.settings(server.url)) as link:
+            lost = asyncio.Event()
+            link.on_reconnect.append(lost.set)
+            login.write("new")
+            server.config = login.of_server("new")
+            server.reload()
+            await asyncio.wait_for(lost.wait(), WAIT_S)
+            assert link.connected
+            assert not link.closed.is_set()
 
 
 async def test_a_link_that_never_connected_can_be_closed() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+import structlog
 from nats.aio.msg import Msg
 
 from sluiceway import service as module
@@ -75,7 +77,9 @@ async def test_until_nats_is_reached_it_is_healthy_not_ready_and_sends_deliverie
     await service.start()
     try:
         assert (await probe(rig, "/healthz")).status == 200
-        assert (await probe(rig, "/readyz")).status == 503
+        unready = await probe(rig, "/readyz")
+        assert unready.status == 503
+        assert unready.body.startswith(b"NATS was not reached yet")
         answer = await rig.text("Hello")
         assert (answer.status, answer.headers["retry-after"]) == (503, "5")
         own_nats.restart()
@@ -90,6 +94,39 @@ async def test_until_nats_is_reached_it_is_healthy_not_ready_and_sends_deliverie
     finally:
         await service.stop()
         await rig.client.close()
+
+
+async def test_a_missing_stream_is_what_it_is_not_ready_for_and_is_not_logged_every_second(
+    tmp_path: Path, shared_nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CONNECT_PAUSE_S", 0.01)
+    service = configured(tmp_path, shared_nats, TWILIO.replace("[nats]", '[nats]\nstreams = "check"'))
+    rig = Rig(service._core, service.accounts, free_port())
+    rig.service, rig.link = service, service.link
+    looked = 0
+
+    async def look(*args: Any, **kwargs: Any) -> None:
+        nonlocal looked
+        looked += 1
+        await ensure(*args, **kwargs)
+
+    monkeypatch.setattr(module, "ensure", look)
+    with structlog.testing.capture_logs() as logs:
+        await service.start()
+        try:
+            await until(lambda: looked > 20, "it has looked often")
+            unready = await probe(rig, "/readyz")
+            assert unready.status == 503
+            assert b"the stream" in unready.body
+            assert b"not reached" not in unready.body
+            told = [line for line in logs if line["event"] == "service.not_ready"]
+            assert len({line["why"] for line in told}) == len(told), "each once"
+            await ensure(service.link, Layout(service._core.nats), create=True, tenants={"acme"})
+            await until(lambda: service.ready, "the service is ready")
+            assert (await probe(rig, "/readyz")).body == b"ready\n"
+        finally:
+            await service.stop()
+            await rig.client.close()
 
 
 async def test_a_stop_lets_a_delivery_in_flight_be_stored_and_answered(

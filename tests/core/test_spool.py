@@ -136,6 +136,26 @@ async def test_what_an_earlier_process_left_comes_first(tmp_path: Path, own_nats
             assert await texts(rig) == ["0", "1", "2", "3", "4", "5"]
 
 
+async def test_with_a_spool_it_is_ready_before_nats_is_reached(
+    tmp_path: Path, own_nats: NatsServer, folder: Path
+) -> None:
+    """Or a pod that starts while NATS is away would be sent nothing to spool."""
+    async with spooling(tmp_path, own_nats, folder) as rig:
+        await away(rig, own_nats)
+        await rig.service.stop()
+        async with next_process(rig):
+            ready = await rig.client.exchange(Request.get(f"http://{rig.service.probes.listen}/readyz"))
+            assert ready.status == 200
+            assert ready.body.startswith(b"serving from the spool: NATS was not reached yet")
+            assert await metric(rig, "sluiceway_ready") == 0, "whoever is to be told that it has not begun still is"
+            assert (await rig.text("Hello")).status == 200
+            own_nats.restart()
+            await until(lambda: rig.service.ready, "the service is ready")
+            ready = await rig.client.exchange(Request.get(f"http://{rig.service.probes.listen}/readyz"))
+            assert (ready.status, ready.body) == (200, b"ready\n")
+            await until(empty(folder), "the spool is empty")
+
+
 async def test_a_burst_shares_files_and_every_sender_keeps_its_order(
     tmp_path: Path, own_nats: NatsServer, folder: Path
 ) -> None:

@@ -20,6 +20,7 @@ from nats.aio.msg import Msg
 from .. import metrics
 from ..config import Nats
 from ..errors import SluicewayError, Unavailable
+from ..refrain import Refrain
 from .pipeline import PipelinedClient
 
 log = structlog.get_logger(__name__)
@@ -66,16 +67,22 @@ class Link:
         self.closed = asyncio.Event()
         self.on_reconnect: list[Callable[[], None]] = []
         self._name = name
-        self._client = PipelinedClient(self.new_inbox())
+        self._client = PipelinedClient(self.new_inbox(), secure=_wants_tls(settings))
         self._begun = False
         self._closing = False
         self._failure: Exception | None = None
         self._denied = ""
+        self._errors = Refrain()
         self._logs_errors = True
 
     @property
     def connected(self) -> bool:
         return self._client.is_connected
+
+    @property
+    def failure(self) -> str:
+        """What went wrong last with the connection, until it is there; empty: nothing."""
+        return "" if self._failure is None or self.connected else str(self._failure)
 
     @property
     def max_payload(self) -> int:
@@ -191,8 +198,9 @@ class Link:
             if found := _DENIED.search(str(error).lower()):
                 self._denied = found[1]
             metrics.count(metrics.nats_errors, "denied" if found else "other").inc()
-            if self._logs_errors:
-                log.error("nats.error", error=f"{error.__class__.__name__}: {error}"[:300])
+            text = f"{error.__class__.__name__}: {error}"[:300]
+            if self._logs_errors and (times := self._errors.times(text)):
+                log.error("nats.error", error=text, times=times)
 
         async def on_disconnected() -> None:
             if not self._closing:
@@ -222,14 +230,25 @@ class Link:
             "ping_interval": 1,
             "max_outstanding_pings": 2,
             "inbox_prefix": s.inbox_prefix,
-            "user_credentials": s.credentials,
             "user": s.user,
-            "password": s.password.reveal() if s.password else None,
-            "token": s.token.reveal() if s.token else None,
+            "password": s.password.reveal_now if s.password else None,  # called at each connect
+            "token": s.token.reveal_now if s.token else None,
         }
+        if s.credentials:
+            from .credentials import Credentials  # its library is not loaded for those who have none
+
+            found = Credentials(s.credentials)
+            options |= {"signature_cb": found.sign, "user_jwt_cb": found.jwt}
+            options["user"] = s.user or "-"  # never sent: without, nats-py logs in only where INFO asks for it
         if s.ca or s.certificate:
             options["tls"] = _tls(s)
         return {name: value for name, value in options.items() if value is not None}
+
+
+def _wants_tls(settings: Nats) -> bool:
+    """One address with TLS is as good as all: what one of them tells us may name the others."""
+    schemes = {url.strip().partition("://")[0] for url in (settings.url or "").lower().split(",")}
+    return bool(settings.ca or settings.certificate or schemes & {"tls", "wss"})
 
 
 def _tls(settings: Nats) -> Any:

@@ -1,16 +1,19 @@
 """Many requests on one connection at once: frames go out once a loop tick, answers are found by their number.
 
 nats-py's own request makes an id, a timer, a task hop and a flusher hop each time. This takes the short way through the
-same connection, which nats-py still opens, secures, watches and reconnects. It uses four private names of nats-py
-(`_process_msg`, `_pending`, `_transport`, `_status`); requirements.txt pins the version, tests/core/test_link.py
-tries them.
+same connection, which nats-py still opens, watches and reconnects. It also sees to it that no login goes to a server
+without TLS where TLS is wanted, and that a login that is taken away is no end. It uses nine private names of nats-py
+(`_process_msg`, `_process_info`, `_process_err`, `_process_op_err`, `_connect_to_server`, `_pending`, `_transport`,
+`_current_server`, `_status`); requirements.txt pins the version, tests/core/test_link.py tries them.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
+import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
@@ -19,14 +22,23 @@ from ..errors import TooLarge, Unavailable
 VERSION = "NATS/1.0"
 SWEEP_S = 0.1
 MAX_IN_FLIGHT = 4096
+NO_TLS = (
+    "the server offers no TLS, but nats.url, nats.ca or nats.certificate want it: no login was sent. "
+    "Give nats-server a tls {} block; if it has one, something on the way takes TLS out"
+)
+_TAKEN_AWAY = ("authorization violation", "authentication expired", "authentication revoked")
 _NO_BREAKS = str.maketrans("\r\n", "  ")
 
 
 class PipelinedClient(Client):
-    """nats-py's client. What comes to `<inbox>.<number>` ends the request of that number, without a task of its own."""
+    """nats-py's client. What comes to `<inbox>.<number>` ends the request of that number, without a task of its own.
 
-    def __init__(self, inbox: str) -> None:
+    A `secure` one tells a server nothing before there is TLS.
+    """
+
+    def __init__(self, inbox: str, *, secure: bool = False) -> None:
         super().__init__()
+        self._secure = secure
         self._answers = f"{inbox}."
         self._receivers: dict[int, Callable[[Msg], None]] = {}
         self._waiting: dict[str, tuple[asyncio.Future[Msg], float]] = {}
@@ -115,6 +127,36 @@ class PipelinedClient(Client):
         self._sweep_scheduled = bool(self._waiting)
         if self._sweep_scheduled:
             loop.call_later(SWEEP_S, self._sweep, loop)
+
+    async def _connect_to_server(self, s: Any) -> None:
+        """nats-py leaves what it could not log in by open, at each try."""
+        transport: Any = self._transport
+        if transport:
+            transport.close()
+        await super()._connect_to_server(s)
+
+    async def _process_err(self, err_msg: str) -> None:
+        """nats-py closes for good where a login that is in use is taken away; the next connect reads the new one."""
+        if self.is_connected and any(words in err_msg.lower() for words in _TAKEN_AWAY):
+            error = nats.errors.Error(f"nats: {err_msg}")
+            await self._error_cb(error)
+            await self._process_op_err(error)
+        else:
+            await super()._process_err(err_msg)
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        """Before CONNECT, at each connect: nats-py begins TLS only where INFO says `tls_required`, as anybody may.
+
+        `tls_available` is a server that takes both. Whatever else INFO says before TLS is nobody's word: other
+        addresses of the cluster are in the one that follows CONNECT.
+        """
+        server: Any = self._current_server
+        if self._secure and initial_connection and server.uri.scheme != "wss":
+            if server.uri.scheme == "ws" or not (info.get("tls_required") or info.get("tls_available")):
+                raise nats.errors.Error(NO_TLS)
+            info["tls_required"] = True
+            info.pop("connect_urls", None)
+        await super()._process_info(info, initial_connection)
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         receiver = self._receivers.get(sid)

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec import Struct
 
 
 class Secret:
-    """A value that no log shows. `reveal()` gives it to whoever needs it."""
+    """A value that no log shows. `reveal()` gives it to whoever needs it.
 
-    __slots__ = ("_value",)
+    `again` reads it where it came from once more; empty: it can't be had.
+    """
 
-    def __init__(self, value: str) -> None:
+    __slots__ = ("_again", "_value")
+
+    def __init__(self, value: str, again: Callable[[], str] | None = None) -> None:
         self._value = value
+        self._again = again
 
     def reveal(self) -> str:
         return self._value
+
+    def reveal_now(self) -> str:
+        """As it is now in its file; as it was read, where it has none or that can't be read."""
+        return (self._again() if self._again is not None else "") or self._value
 
     def __repr__(self) -> str:
         return "Secret(…)"

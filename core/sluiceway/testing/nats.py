@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import time
@@ -22,7 +23,7 @@ PORTS_TRIED = 20
 class NatsServer:
     """A nats-server with JetStream on loopback; what it stored is there again after `kill` and `restart`.
 
-    `config` is more of its configuration, such as users; it is read at each start.
+    `config` is more of its configuration, such as users; it is read at each start, and at a `reload`.
     """
 
     def __init__(self, folder: Path, config: str = "") -> None:
@@ -49,6 +50,14 @@ class NatsServer:
         if not self._start():
             raise RuntimeError(f"nats-server does not start again: {self._log.read_text()[-2000:]}")
 
+    def reload(self) -> None:
+        """Have it read `config` again while it runs."""
+        file = self._folder / "nats-server.conf"
+        name, _, _ = file.read_text().partition("\n")
+        file.write_text(f"{name}\n{self.config}")
+        if self._process is not None:
+            self._process.send_signal(signal.SIGHUP)
+
     def kill(self) -> None:
         """SIGKILL: no time to write anything down."""
         if self._process is not None:
@@ -66,7 +75,7 @@ class NatsServer:
         command = [embedded.binary(), "-a", "127.0.0.1", "-p", str(self.port), "-n", name, "-l", str(self._log)]
         command += ["-js", "-sd", str(self._folder)]
         if self.config:
-            (file := self._folder / "nats-server.conf").write_text(self.config)
+            (file := self._folder / "nats-server.conf").write_text(f"server_name: {name}\n{self.config}")
             command += ["-c", str(file)]
         self._process = subprocess.Popen(command)  # noqa: S603  # our own words
         deadline = time.monotonic() + START_TIMEOUT_S
