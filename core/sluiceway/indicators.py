@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 import structlog
@@ -65,16 +65,18 @@ class Indicators:
 
     async def run(self) -> None:
         """Hear and show until cancelled; what is in hand then is given up."""
-        ends = [await surely(self._link.receive, *each) for each in self._subscriptions()]
+        ends: list[Callable[[], Awaitable[None]]] = []
         try:
+            for each in self._subscriptions():
+                ends.append(await surely(self._link.receive, *each))
             await asyncio.Event().wait()
         finally:
+            for end in ends:  # also while NATS is away, or it would be heard for these accounts again afterwards
+                await end()
             tasks = [*self._in_hand.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            if self._link.connected:
-                await asyncio.gather(*(end() for end in ends))
 
     def _subscriptions(self) -> Iterator[tuple[str, Callable[[Heard], None], str]]:
         """One a tenant; those who serve the same accounts are one queue."""

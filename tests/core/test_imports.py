@@ -20,7 +20,6 @@ CORE_LIBRARIES = {
     *(
         "click",
         "msgspec",
-        "nacl",
         "prometheus_client",
         "puremagic",
         "python_multipart",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from sluiceway import Flow, Response, accounts
+from sluiceway.bus.link import Heard, Link
 from sluiceway.config import Http, Probes
 from sluiceway.indicators import MAX_BYTES, Indicators, Wish
 from sluiceway.service import Service
@@ -22,7 +23,7 @@ from sluiceway_gateways._meta_messaging import Business
 from sluiceway_gateways._meta_messaging_simulator import MessagingSimulator
 
 from . import conftest
-from .conftest import Rig, running, until
+from .conftest import Rig, linked, nats_settings, running, until
 
 CONFIG = """
 [nats]
@@ -376,6 +377,63 @@ class TestOfSeveralProcesses:
             await desk.asked()
         assert sorted(heard) == ["left to others", "shown"]
         assert len(desk.bodies) == 1
+
+
+class TestWhenItEnds:
+    """As it does whenever the accounts of a process change."""
+
+    async def test_nothing_is_heard_any_more_after_it_was_ended_while_nats_was_away(self, own_nats: NatsServer) -> None:
+        async with linked(nats_settings(own_nats)) as link, linked(link.settings) as desk:
+            indicators, heard = hearing(link, "acme", "globex")
+            before = set(link._client._subs)
+            task = asyncio.create_task(indicators.run())
+            await until(lambda: len(link._client._subs) == len(before) + 2, "it listens for both tenants")
+            own_nats.kill()
+            await until(lambda: not link.connected, "the loss is noticed")
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert set(link._client._subs) == before
+            own_nats.restart()
+            await until(lambda: link.connected and desk.connected, "NATS is back")
+            await link.request(link.api("INFO"))  # so that the server has all that is subscribed to
+            await desk.send(f"{link.settings.prefix}.v1.acme.live.typing.set.x", b"{}")
+            await desk.request(desk.api("INFO"))
+            await link.request(link.api("INFO"))
+            assert not heard
+
+    async def test_one_that_is_ended_between_its_subscriptions_leaves_none(
+        self, link: Link, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        indicators, _ = hearing(link, "acme", "globex")
+        before, second = set(link._client._subs), asyncio.Event()
+        original = link.receive
+
+        async def receive(*each: Any) -> Any:
+            if len(link._client._subs) > len(before):
+                second.set()
+                await asyncio.Event().wait()
+            return await original(*each)
+
+        monkeypatch.setattr(link, "receive", receive)
+        task = asyncio.create_task(indicators.run())
+        await asyncio.wait_for(second.wait(), conftest.WAIT_S)
+        assert len(link._client._subs) == len(before) + 1
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert set(link._client._subs) == before
+
+
+def hearing(link: Link, *tenants: str) -> tuple[Indicators, list[bytes]]:
+    """Indicators of these tenants that keep what they hear; nothing of them is ever shown."""
+    heard: list[bytes] = []
+
+    class Hearing(Indicators):
+        def _subscriptions(self) -> Iterator[tuple[str, Callable[[Heard], None], str]]:
+            for tenant in tenants:
+                yield f"{link.settings.prefix}.v1.{tenant}.live.typing.set.>", lambda m: heard.append(m.data), "x"
+
+    nothing: Any = None
+    return Hearing((), link, link.settings.prefix, nothing, nothing), heard
 
 
 @asynccontextmanager

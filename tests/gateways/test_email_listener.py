@@ -291,6 +291,26 @@ async def test_what_is_being_stored_when_it_ends_is_stored_and_who_waits_is_let_
             pass
 
 
+async def test_who_is_idle_does_not_hold_up_the_end_of_a_listener(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Python 3.12.1 and later too, where `Server.wait_closed` is as it is written here."""
+
+    async def wait_closed(server: Any) -> None:
+        if server._waiters is not None:
+            waiter = asyncio.get_running_loop().create_future()
+            server._waiters.append(waiter)
+            await waiter
+
+    monkeypatch.setattr(asyncio.base_events.Server, "wait_closed", wait_closed)
+    async with asyncio.timeout(20):
+        async with listening(Mouth()) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            assert (await reader.readline()).startswith(b"220")
+        assert await reader.read() == b"", "it was hung up on"
+        writer.close()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
+
+
 async def test_starttls_is_offered_and_demanded_where_that_is_set(tmp_path: Path) -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")

@@ -26,8 +26,7 @@ class Inbox:
 
     async def __aexit__(self, *_: object) -> None:
         self._link.on_reconnect.remove(self._reconnected)
-        if self._link.connected:
-            await self._unsubscribe()
+        await self._unsubscribe()
 
     async def next(self, timeout_s: float) -> Msg | None:
         """The next message, `RECONNECTED`, or None when none came in time."""

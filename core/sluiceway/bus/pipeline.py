@@ -10,6 +10,7 @@ without TLS where TLS is wanted, and that a login that is taken away is no end. 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -54,13 +55,17 @@ class PipelinedClient(Client):
     async def receive(
         self, subject: str, callback: Callable[[Msg], None], queue: str = ""
     ) -> Callable[[], Awaitable[None]]:
-        """Subscribe, without the queue and the task that nats-py has for it; the function returned unsubscribes."""
+        """Subscribe, without the queue and the task that nats-py has for it; the function returned unsubscribes.
+
+        It does so while NATS is away too: what is forgotten here is not subscribed to again.
+        """
         subscription = await self.subscribe(subject, queue=queue)
         self._receivers[subscription._id] = callback
 
         async def end() -> None:
             self._receivers.pop(subscription._id, None)
-            await subscription.unsubscribe()
+            with contextlib.suppress(OSError, nats.errors.Error):  # the connection has ended, and so has this
+                await subscription.unsubscribe()
 
         return end
 

@@ -223,9 +223,11 @@ async def serve(
 
     logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd's: it tells addresses
     host, _, port = listen.rpartition(":")
-    server = await asyncio.get_running_loop().create_server(protocol, host.strip("[]"), int(port))
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(protocol, host.strip("[]"), int(port), start_serving=False)
     try:
-        await server.serve_forever()
+        await server.start_serving()
+        await loop.create_future()  # `serve_forever`, cancelled, waits for idle connections too, from Python 3.12.1 on
     finally:
         server.close()
         await room.empty()
