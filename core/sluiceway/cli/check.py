@@ -91,10 +91,8 @@ async def _ready(urls: tuple[str, ...], *, as_json: bool) -> bool:
     for url in urls:
         try:
             answer = await client.exchange(Request.get(f"{url.rstrip('/')}/readyz"))
-            detail = (
-                "ready" if answer.status == 200 else f"answers {answer.status}: {answer.body.decode(errors='replace')}"
-            )
-            finding = Finding(url, "ok" if answer.status == 200 else "failed", detail.strip())
+            is_ready, said = answer.status == 200, answer.body[:300].decode(errors="replace").strip()
+            finding = Finding(url, "ok", said) if is_ready else Finding(url, "failed", f"answers {answer.status}: {said}")
         except SluicewayError as error:
             finding = Finding(url, "failed", f"does not answer: {error}")
         good = good and finding.state == "ok"
