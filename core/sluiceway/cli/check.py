@@ -92,7 +92,8 @@ async def _ready(urls: tuple[str, ...], *, as_json: bool) -> bool:
         try:
             answer = await client.exchange(Request.get(f"{url.rstrip('/')}/readyz"))
             is_ready, said = answer.status == 200, answer.body[:300].decode(errors="replace").strip()
-            finding = Finding(url, "ok", said) if is_ready else Finding(url, "failed", f"answers {answer.status}: {said}")
+            detail = said if is_ready else f"answers {answer.status}: {said}"
+            finding = Finding(url, "ok" if is_ready else "failed", detail)
         except SluicewayError as error:
             finding = Finding(url, "failed", f"does not answer: {error}")
         good = good and finding.state == "ok"
