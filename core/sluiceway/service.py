@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from . import lag, scrape
+from . import lag
 from .accounts import Accounts, Change, Notice
 from .accountwork import Tools
 from .announcer import Announcer
@@ -35,7 +35,7 @@ from .hooks import Hooks
 from .http.client import Client
 from .http.download import Downloads
 from .http.egress import Way
-from .http.server import Page, Route, Server, either, paths
+from .http.server import Server, either, paths
 from .identity import Identity
 from .inbound import Inbound, senders
 from .isolation import Workers
@@ -45,6 +45,7 @@ from .media import MediaStore
 from .mediaroute import MediaRoute
 from .parking import Parking
 from .placement import Placement
+from .probing import Probing
 from .refrain import Refrain
 from .spool import Spool
 from .staff import Staff
@@ -82,10 +83,10 @@ class Service:
         self._hooks, http = Hooks(accounts, self._deliver), core.http
         find = either(self._hooks.find, self.media.find)
         self.server = Server(http.listen, find, http.base_url, http.max_connections, http.trusted_proxies)
-        self.probes = Server(core.probes.listen, paths(self._probe_routes()))
         path, keys = core.spool.path if gateways else None, partial(senders, accounts)
         self._spool = Spool(Path(path), core.spool.max_bytes, keys) if path is not None else None
-        self._lacking = ""
+        self._probing = Probing(self.link, accounts, lambda: self.ready, spools=path is not None)
+        self.probes = Server(core.probes.listen, paths(self._probing.routes))
         self._staff: Staff | None = None
         self._followed: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -155,7 +156,7 @@ class Service:
             try:
                 if not connected:  # only once: a link that was lost comes back by itself
                     await self.link.connect()
-                    connected, self._lacking = True, ""
+                    connected, self._probing.lacking = True, ""
                 tenants = {served.tenant for served in self.accounts}
                 create = self._core.nats.streams == "create"
                 await ensure(self.link, self._layout, create=create, tenants=tenants)
@@ -166,9 +167,9 @@ class Service:
                 self.link.closed.set()
                 return
             except (Unavailable, StreamsError, ConsumerError) as error:
-                self._lacking = str(error)
-                if times := failures.times(self._lacking):
-                    log.error("service.not_ready", why=self._lacking, times=times)
+                self._probing.lacking = why = str(error)
+                if times := failures.times(why):
+                    log.error("service.not_ready", why=why, times=times)
                 await asyncio.sleep(CONNECT_PAUSE_S)
         gc.collect()
         gc.freeze()  # what was made until now stays: the collector need not look at it again
@@ -300,23 +301,3 @@ class Service:
 
     async def _deliver(self, connections: list[str], request: Request) -> Response:
         return await self.inbound.deliver(connections, request)
-
-    def _probe_routes(self) -> dict[str, Route]:
-        return {"/healthz": Page(self._health), "/readyz": Page(self._readiness), "/metrics": Page(self._metrics)}
-
-    def _health(self) -> Response:
-        return Response(status=503 if self.link.closed.is_set() else 200, body=b"ok\n")
-
-    def _readiness(self) -> Response:
-        """With a spool it is ready before NATS was reached: Kubernetes sends a pod that is not nothing to spool."""
-        if self.ready:
-            return Response(body=b"ready\n")
-        why = self._lacking or "NATS was not reached yet"
-        if not self._lacking and self.link.failure:
-            why = f"{why}: {self.link.failure}"
-        if self._spool is not None:
-            return Response(body=f"serving from the spool: {why}\n".encode())
-        return Response(status=503, body=f"{why}\n".encode())
-
-    def _metrics(self) -> Response:
-        return scrape.page(self.accounts, connected=self.link.connected, ready=self.ready)

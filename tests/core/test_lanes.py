@@ -127,12 +127,14 @@ async def test_draining_nothing_is_done_at_once(timeout_s: float) -> None:
 async def test_who_is_busy_has_more_time_at_the_end() -> None:
     begun: dict[str, asyncio.Task[None] | None] = {}
     ended: list[str] = []
+    answered = asyncio.Event()
 
     async def work(item: str) -> None:
         begun[item] = asyncio.current_task()
         try:
-            await asyncio.sleep(0.3)
+            await answered.wait()
         except asyncio.CancelledError:
+            answered.set()  # only now, so that the other one needs its time
             ended.append(f"{item} cut off")
             raise
         ended.append(f"{item} done")
@@ -141,5 +143,5 @@ async def test_who_is_busy_has_more_time_at_the_end() -> None:
     lanes.put("a", "idle")
     lanes.put("b", "busy")
     await until(lambda: len(begun) == 2, "both have begun")
-    await lanes.drain(0, {begun["busy"]}, 10)
+    await lanes.drain(0, {begun["busy"]}, 60)
     assert ended == ["idle cut off", "busy done"]

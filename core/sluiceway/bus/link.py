@@ -190,8 +190,8 @@ class Link:
         domain = self.settings.domain
         return f"$JS.{domain}.API.{call}" if domain else f"$JS.API.{call}"
 
-    def _options(self) -> dict[str, Any]:
-        s = self.settings
+    def _callbacks(self) -> dict[str, Any]:
+        """What nats-py calls."""
 
         async def on_error(error: Exception) -> None:
             self._failure = error
@@ -217,13 +217,19 @@ class Link:
             self._client.fail_all(LOST)
             self.closed.set()
 
-        options: dict[str, Any] = {
-            "servers": (s.url or f"nats://127.0.0.1:{s.port}").split(","),
-            "name": self._name,
+        return {
             "error_cb": on_error,
             "disconnected_cb": on_disconnected,
             "reconnected_cb": on_reconnected,
             "closed_cb": on_closed,
+        }
+
+    def _options(self) -> dict[str, Any]:
+        s = self.settings
+        options: dict[str, Any] = {
+            "servers": (s.url or f"nats://127.0.0.1:{s.port}").split(","),
+            "name": self._name,
+            **self._callbacks(),
             "max_reconnect_attempts": -1,
             "reconnect_time_wait": 0.25,
             "connect_timeout": 2,
