@@ -75,7 +75,7 @@ class Reloader:
         try:
             await renew(found)
         except Unavailable as error:
-            log.info("reload.waits", why=str(error))
+            log.debug("reload.waits", why=str(error))
             return False
         except SluicewayError as error:
             self._tell(error)

@@ -105,23 +105,23 @@ class Pod:
                 self.command(), env=self.environment, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT
             )
 
-    def probe(self, name: str) -> int:
-        """The status that a probe sees; 0 where nobody answers."""
+    def probe(self, name: str) -> tuple[int, str]:
+        """The status that a probe sees, and what the process says; 0 where nobody answers."""
         get = self.container[name]["httpGet"]
         url = f"http://127.0.0.1:{self.ports[get['port']]}{get['path']}"
         try:
             with urllib.request.urlopen(url, timeout=5) as answer:
-                return int(answer.status)
+                return int(answer.status), answer.read().decode()
         except urllib.error.HTTPError as error:
-            error.close()
-            return error.code
+            with error:
+                return error.code, error.read().decode()
         except OSError:
-            return 0
+            return 0, ""
 
-    def until(self, name: str, status: int = 200) -> None:
+    def until(self, name: str, status: int = 200, says: str = "") -> None:
         """Wait until a probe sees this. Raises `AssertionError` with the log where it ends before or never does."""
         deadline = time.monotonic() + WAIT_S
-        while self.probe(name) != status:
+        while not ((seen := self.probe(name))[0] == status and seen[1].startswith(says)):
             assert self.process is not None
             assert self.process.poll() is None, self.log
             assert time.monotonic() < deadline, self.log

@@ -69,9 +69,11 @@ def release(tmp_path: Path, nats: Nats) -> Iterator[Release]:
 
 def test_what_is_rendered_serves_and_ends(release: Release) -> None:
     sms, post, dispatcher = (release[f"sluiceway-{key}"] for key in ("sms", "post", "dispatcher"))
-    sms.start()
-    sms.until("livenessProbe")
-    sms.until("readinessProbe", 503)  # there are no streams yet, and it makes none
+    for pod in (sms, post):  # there are no streams yet, and they make none
+        pod.start()
+        pod.until("livenessProbe")
+    sms.until("readinessProbe", 200, "serving from the spool: the stream SLUICEWAY_EVENTS is missing")
+    post.until("readinessProbe", 503, "the stream SLUICEWAY_EVENTS is missing")
 
     job = release["sluiceway-streams"]
     done = job.run()
@@ -80,11 +82,10 @@ def test_what_is_rendered_serves_and_ends(release: Release) -> None:
     assert "OBJ_SLUICEWAY_MEDIA_acme" in done.stdout
     assert job.run().returncode == 0  # again at the next upgrade
 
-    for pod in (post, dispatcher):
-        pod.start()
+    dispatcher.start()
     for pod in (sms, post, dispatcher):
         pod.until("startupProbe")
-        pod.until("readinessProbe")
+        pod.until("readinessProbe", 200, "ready")
     done = release["sluiceway-test"].run()
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert done.stdout.count("ok") == 3
@@ -107,7 +108,7 @@ def test_a_number_that_is_added_to_the_config_map_is_served_by_the_pods_that_run
     sms = release["sluiceway-sms"]
     assert release["sluiceway-streams"].run().returncode == 0
     sms.start()
-    sms.until("readinessProbe")
+    sms.until("readinessProbe", 200, "ready")
     text = release.found["ConfigMap/sluiceway-accounts"]["data"]["sms.toml"]
     more = '[accounts.second]\nconnection = "twilio-uk"\ntenant = "acme"\naddress = "tel:+447700900124"\n'
     sms.update("accounts", {"sms.toml": text + more})

@@ -144,7 +144,7 @@ def test_with_the_least_permissions_the_job_makes_streams_and_every_pod_gets_rea
     for pod in serving:
         pod.start()
     for pod in serving:
-        pod.until("readinessProbe")
+        pod.until("readinessProbe", 200, "ready")
     done = release["sluiceway-sms"].run("simulate", "sms", "--from", "+447700900456", "Hello?")
     assert done.stdout.startswith("200 accepted by uk-sms of acme"), done.stderr
     assert [pod.end() for pod in serving] == [0, 0, 0, 0]
