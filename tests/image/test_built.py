@@ -15,7 +15,9 @@ from .conftest import MIRROR, REVISION, build
 from .containers import MARK, ROOT, Containers
 
 PACKAGES = "opt/sluiceway/lib/python3.11/site-packages/"
-EXECUTABLES = {"aiosmtpd", "idna", "markdown-it", "normalizer", "python", "python3", "python3.11", "sluiceway"}
+EXECUTABLES = {"aiosmtpd", "cffi-gen-src", "idna", "markdown-it", "normalizer", "sluiceway"} | {
+    *("python", "python3", "python3.11"),
+}
 NOT_COMPILED = "/twilio/rest/"
 IMPORT_ALL = """
 import importlib, pkgutil, sys

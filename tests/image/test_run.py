@@ -191,6 +191,7 @@ def test_a_delivery_that_is_being_stored_is_answered_after_sigterm_and_the_exit_
 
 def test_a_mail_is_read_in_a_process_of_its_own_and_is_on_the_stream(pod: Pod) -> None:
     with pod.running(MAIL, "run", "email") as container:
+        until(lambda: is_open(pod.smtp), "it listens for mail")
         with smtplib.SMTP("127.0.0.1", pod.smtp, timeout=30) as smtp:
             smtp.sendmail(
                 "customer@mail.example",
