@@ -83,6 +83,7 @@ class Config:
         self._environment = environment
         self._secrets = secrets
         self._from: dict[str, str] = {}
+        self._wrong: ConfigError | None = None
         tables = dict(tables)
         self._connections, self._accounts = (self._named(tables, key, file) for key in NAMED)
         self.core = self._sections(sources.with_environment(tables, environment))
@@ -102,7 +103,13 @@ class Config:
         return Path(self.file).parent / self.core.reload.folder
 
     def include(self) -> None:
-        """Take in what the folder has, if there is one. Raises `ConfigError`."""
+        """Take in what the folder has, if there is one; what is wrong in it is told to who wants accounts of it."""
+        try:
+            self._include()
+        except ConfigError as error:
+            self._wrong = error
+
+    def _include(self) -> None:
         for path in sources.files(self.folder):
             self.read.add(path)
             tables = sources.tables(str(path))
@@ -125,9 +132,8 @@ class Config:
 
     def connections_of(self, channels: Collection[str] = ()) -> list[str]:
         """The names of those of these channels, or of all. Others' gateways need not be installed."""
-        if not channels:
-            return [*self._connections]
-        return [name for name in self._connections if self._is_of(name, channels)]
+        connections, _ = self.raw
+        return [name for name in connections if not channels or self._is_of(name, channels)]
 
     def _is_of(self, name: str, channels: Collection[str]) -> bool:
         gateway = str(self._table(self._connections[name], f"connections.{name}").get("gateway"))
@@ -141,21 +147,23 @@ class Config:
 
     def accounts_on(self, connections: Collection[str]) -> list[str]:
         """The names of the accounts of these connections, and of those whose connection is none."""
-        others = self._connections.keys() - set(connections)
-        return [name for name, table in self._accounts.items() if _connection(table) not in others]
+        known, accounts = self.raw
+        others = known.keys() - set(connections)
+        return [name for name, table in accounts.items() if _connection(table) not in others]
 
     @property
     def raw(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The tables of connections and of accounts as they are written: unchecked, and no secret is looked for."""
+        """The tables of connections and of accounts as they are written: no value is checked, no secret looked for.
+
+        Raises `ConfigError` where the folder has what can't be taken in.
+        """
+        if self._wrong is not None:
+            raise self._wrong
         return self._connections, self._accounts
 
     @property
     def connection_names(self) -> tuple[str, ...]:
-        return tuple(self._connections)
-
-    @property
-    def account_names(self) -> tuple[str, ...]:
-        return tuple(self._accounts)
+        return tuple(self.raw[0])
 
     def connection(self, name: str) -> Connection:
         """One connection. Raises `ConfigError`."""
@@ -288,6 +296,7 @@ def load(
 ) -> Config:
     """Read the file given, else $SLUICEWAY_CONFIG, else sluiceway.toml here, and its folder. Raises `ConfigError`.
 
+    What is wrong in the folder is told to whoever asks for accounts.
     `optional`: where no file was named and there is none here, the defaults do.
     """
     named = file or environment.get("SLUICEWAY_CONFIG")

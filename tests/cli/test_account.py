@@ -71,6 +71,25 @@ def test_files_of_accounts_are_checked_without_nats_and_without_secrets(configur
     assert "http: belongs into the configuration itself" in done.stdout
 
 
+def test_a_file_of_accounts_that_is_wrong_keeps_nobody_from_looking_who_needs_no_account(
+    deployment: Deployment,
+) -> None:
+    """It is just then that an operator looks, and a dispatcher serves all brands."""
+    (deployment.cli.folder / "accounts.d").mkdir(exist_ok=True)
+    deployment.cli.write("accounts.d/bad.toml", "[http]")
+    try:
+        assert deployment.cli.run("tail", "--no-follow").returncode == 0
+        assert deployment.cli.run("dead", "list").returncode == 0
+        done = deployment.cli.run("check")
+        assert done.returncode == 1
+        assert "bad.toml: http: belongs into the configuration itself" in done.stdout
+        done = deployment.cli.run("simulate", "sms", "--from", "+447700900456", "Hello?")
+        assert done.returncode == 1
+        assert "bad.toml: http: belongs into the configuration itself" in done.stderr
+    finally:
+        (deployment.cli.folder / "accounts.d" / "bad.toml").unlink()
+
+
 def test_where_there_is_no_account_the_remedy_is_told(cli: Cli) -> None:
     cli.write("sluiceway.toml", "")
     assert "there is no account; add [accounts.<name>]" in cli.run("account", "list").stdout
@@ -90,7 +109,7 @@ def test_a_running_process_says_that_it_is_ready(deployment: Deployment) -> None
 
 def test_accounts_that_are_added_are_served_without_a_restart(deployment: Deployment) -> None:
     """As an operator does it: a file in the folder, and SIGHUP for whoever won't wait ten seconds."""
-    (deployment.cli.folder / "accounts.d").mkdir()
+    (deployment.cli.folder / "accounts.d").mkdir(exist_ok=True)
     deployment.cli.write("accounts.d/de.toml", MORE)
     deployment.gateway.send_signal(signal.SIGHUP)
     until(lambda: rows(deployment.cli)["de-sms"]["state"] == "healthy", "the account is served")
@@ -102,6 +121,8 @@ def test_accounts_that_are_added_are_served_without_a_restart(deployment: Deploy
 
 def test_a_dispatcher_is_not_ended_by_sighup(cli: Cli) -> None:
     cli.write("sluiceway.toml", '[identity]\nkey = "env:IDENTITY_KEY"\n[probes]\nlisten = "127.0.0.1:0"\n')
+    (cli.folder / "accounts.d").mkdir()
+    cli.write("accounts.d/bad.toml", "[accounts")  # a brand's mistake is none of its matter
     cli.environment["IDENTITY_KEY"] = "an identity key for tests only"
     dispatcher = cli.start("run", "dispatcher")
     lines = lines_of(dispatcher)

@@ -27,9 +27,9 @@ def test_every_configuration_is_one(name: str, tmp_path: Path) -> None:
     assert configs
     for key, text in configs.items():
         written.write_text(text.replace("/etc/sluiceway", str(there)), encoding="utf-8")
-        config = load(str(written), {}, secrets="none")
+        config = load(str(written), {}, secrets=())
         assert config.core.nats.streams == "check", key
-        assert set(config.accounts(config.connections())) == set(config.account_names), key
+        assert set(config.accounts(config.connections())) == set(config.raw[1]), key
 
 
 def _is_config(resource: dict[str, dict[str, str]]) -> bool:

@@ -54,6 +54,7 @@ def command(*, channels: tuple[str, ...], urls: tuple[str, ...], as_json: bool, 
         return
     try:
         config = load(file)
+        config.connections_of()  # what is wrong with the folder
     except ConfigError as error:
         tell(Finding("configuration", "failed", str(error)), as_json=as_json)
         sys.exit(1)
